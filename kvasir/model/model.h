@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "kvasir/model/tensor.h"
+#include "kvasir/kernels/tensor.h"
 #include "kvasir/model/tokenizer.h"
 #include "kvasir/status.h"
 

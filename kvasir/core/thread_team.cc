@@ -1,0 +1,93 @@
+#include "kvasir/core/thread_team.h"
+
+#include <sched.h>
+
+#include <algorithm>
+
+namespace kvasir {
+namespace {
+
+// About 50 microseconds: longer than the serial stretch between two loops of a layer.
+constexpr int kSpins = 20000;
+
+int AvailableCpus() {
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof(set), &set) == 0) return std::max(1, CPU_COUNT(&set));
+  return std::max(1u, std::thread::hardware_concurrency());
+}
+
+inline void Relax() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#endif
+}
+
+}  // namespace
+
+ThreadTeam::ThreadTeam(int n_thread) : n_thread_(n_thread > 0 ? n_thread : AvailableCpus()) {
+  for (int thread = 1; thread < n_thread_; ++thread) {
+    workers_.emplace_back([this, thread] { Worker(thread); });
+  }
+}
+
+ThreadTeam::~ThreadTeam() {
+  {
+    std::lock_guard lock(mutex_);
+    stop_.store(true);
+    epoch_.fetch_add(1);
+  }
+  wake_.notify_all();
+  for (std::thread& worker : workers_) worker.join();
+}
+
+void ThreadTeam::RunErased(int64_t n_task, Erased call, const void* body) {
+  call_ = call;
+  body_ = body;
+  n_task_ = n_task;
+  next_task_.store(0, std::memory_order_relaxed);
+  n_busy_.store(n_thread_ - 1, std::memory_order_relaxed);
+  epoch_.fetch_add(1);  // publishes the loop
+  if (n_parked_.load() > 0) {
+    // Taking the lock orders this wake-up after a worker's last look at epoch_.
+    { std::lock_guard lock(mutex_); }
+    wake_.notify_all();
+  }
+  Work(0);
+  for (int spins = 0; n_busy_.load(std::memory_order_acquire) > 0; ++spins) {
+    // With more threads than CPUs a worker may not be running: let it.
+    if (spins < kSpins) {
+      Relax();
+    } else {
+      std::this_thread::yield();
+    }
+  }
+}
+
+void ThreadTeam::Work(int thread) {
+  while (true) {
+    const int64_t task = next_task_.fetch_add(1, std::memory_order_relaxed);
+    if (task >= n_task_) return;
+    call_(body_, task, thread);
+  }
+}
+
+void ThreadTeam::Worker(int thread) {
+  uint64_t seen = 0;
+  while (true) {
+    for (int spins = 0; epoch_.load(std::memory_order_acquire) == seen && spins < kSpins; ++spins) {
+      Relax();
+    }
+    if (epoch_.load(std::memory_order_acquire) == seen) {
+      std::unique_lock lock(mutex_);
+      n_parked_.fetch_add(1);
+      wake_.wait(lock, [&] { return epoch_.load() != seen; });
+      n_parked_.fetch_sub(1);
+    }
+    if (stop_.load()) return;
+    ++seen;
+    Work(thread);
+    n_busy_.fetch_sub(1, std::memory_order_release);
+  }
+}
+
+}  // namespace kvasir

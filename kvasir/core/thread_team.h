@@ -1,0 +1,65 @@
+// A fixed team of threads that runs one parallel loop at a time. Between loops the workers spin for
+// a short while and then park, so that the loops of one forward pass follow each other without a
+// system call and an idle engine costs nothing.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace kvasir {
+
+class ThreadTeam {
+ public:
+  // `n_thread` counts the caller; 0 takes the CPUs this process may run on.
+  explicit ThreadTeam(int n_thread = 0);
+  ~ThreadTeam();
+  ThreadTeam(const ThreadTeam&) = delete;
+  ThreadTeam& operator=(const ThreadTeam&) = delete;
+
+  int size() const { return n_thread_; }
+
+  // Runs body(task, thread) for every task in [0, n_task), tasks handed out in ascending order to
+  // whichever thread is free; `thread` is in [0, size()). Returns when all have ended. Results must
+  // not depend on which thread runs a task. `body` must not throw and must not call Run. One caller
+  // at a time.
+  template <typename Body>
+  void Run(int64_t n_task, const Body& body) {
+    if (n_thread_ == 1 || n_task <= 1) {
+      for (int64_t task = 0; task < n_task; ++task) body(task, 0);
+      return;
+    }
+    RunErased(
+        n_task,
+        [](const void* b, int64_t task, int thread) {
+          (*static_cast<const Body*>(b))(task, thread);
+        },
+        &body);
+  }
+
+ private:
+  using Erased = void (*)(const void* body, int64_t task, int thread);
+  void RunErased(int64_t n_task, Erased call, const void* body);
+  void Work(int thread);
+  void Worker(int thread);
+
+  int n_thread_;
+  Erased call_ = nullptr;
+  const void* body_ = nullptr;
+  int64_t n_task_ = 0;
+  alignas(64) std::atomic<int64_t> next_task_{0};
+  alignas(64) std::atomic<uint64_t> epoch_{0};  // counts loops; workers wait for it to move
+  alignas(64) std::atomic<int> n_busy_{0};      // workers still inside the current loop
+  std::atomic<int> n_parked_{0};
+  std::atomic<bool> stop_{false};
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::vector<std::thread> workers_;
+};
+
+}  // namespace kvasir
