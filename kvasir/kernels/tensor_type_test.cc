@@ -50,7 +50,10 @@ TEST(TensorType, TheTwoTablesAgreeAndNamesAreDistinct) {
   std::set<std::string> names;
   for (uint32_t id = 0; id <= 42; ++id) {
     EXPECT_TRUE(names.emplace(GgmlTypeName(id)).second) << id;
-    if (const TensorTypeInfo* info = FindTensorType(id)) EXPECT_EQ(info->name, GgmlTypeName(id));
+    const TensorTypeInfo* info = FindTensorType(id);
+    if (info != nullptr) {
+      EXPECT_EQ(info->name, GgmlTypeName(id));
+    }
   }
 }
 
