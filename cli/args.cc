@@ -75,6 +75,13 @@ std::string Wrap(const std::string& text, size_t width, size_t indent) {
   return out;
 }
 
+std::string HelpLine(const std::string& left, const std::string& right) {
+  constexpr size_t kLeft = 34, kRight = 66;
+  const std::string gap = left.size() < kLeft ? std::string(kLeft - left.size(), ' ')
+                                              : "\n" + std::string(kLeft + 2, ' ');
+  return "  " + left + gap + Wrap(right, kRight, kLeft + 2) + "\n";
+}
+
 }  // namespace
 
 const char* ProcessEnvironment(const char* name) { return std::getenv(name); }
@@ -257,13 +264,13 @@ void ArgTable::Note(Entry& entry, std::string_view flag) {
 }
 
 std::string ArgTable::Help() const {
-  constexpr size_t kLeft = 34, kRight = 66;
   std::string out = fmt::format("{}\n\nusage: kvasir {} [FLAGS]", summary_, command_);
   if (positionals_.target) {
-    out += fmt::format(" {}\n\n  {:<{}}{}", positionals_.metavar, positionals_.metavar, kLeft,
-                       Wrap(std::string(positionals_.help), kRight, kLeft + 2));
+    out += fmt::format(" {}\n\n", positionals_.metavar);
+    out += HelpLine(std::string(positionals_.metavar), std::string(positionals_.help));
+  } else {
+    out += '\n';
   }
-  out += '\n';
   for (const Section& section : sections_) {
     out += fmt::format("\n{}:\n", section.title);
     for (size_t i = section.begin; i < section.end; ++i) {
@@ -276,9 +283,7 @@ std::string ArgTable::Help() const {
         right += fmt::format(" ({})", fmt::join(entry.option.choices, ", "));
       }
       if (!entry.default_text.empty()) right += fmt::format(" [{}]", entry.default_text);
-      const std::string gap = left.size() < kLeft ? std::string(kLeft - left.size(), ' ')
-                                                  : "\n" + std::string(kLeft + 2, ' ');
-      out += fmt::format("  {}{}{}\n", left, gap, Wrap(right, kRight, kLeft + 2));
+      out += HelpLine(left, right);
     }
   }
   out += "\nEach --flag can also be set in the environment as KVASIR_FLAG.\n";
