@@ -26,7 +26,7 @@ struct SamplerOptions {
   float frequency_penalty = 0.0f;  // subtracted once a time seen
   int32_t repeat_last_n = 64;      // tokens the penalties look back; 0: none, -1: all
   uint64_t seed = 0;
-  std::vector<std::pair<TokenId, float>> logit_bias;  // added before everything else
+  std::vector<std::pair<TokenId, float>> logit_bias = {};  // added before everything else
 };
 
 // Errors: kInvalidArgument names the option, what was expected and what was found; a bias for a

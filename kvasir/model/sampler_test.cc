@@ -143,7 +143,9 @@ TEST(Sampler, DrawsWhatTheDefinitionSays) {
         }
       }
       if (rare_expected >= 5) add(rare_expected, rare_count);
-      if (degrees > 0) EXPECT_LT(statistic, ChiSquareLimit(degrees)) << "case seed " << seed;
+      if (degrees > 0) {
+        EXPECT_LT(statistic, ChiSquareLimit(degrees)) << "case seed " << seed;
+      }
     }
   }
 }
@@ -298,7 +300,9 @@ TEST(Logprobs, EqualTheLogSoftmax) {
   double sum = 0;
   for (size_t i = 0; i < 100; ++i) {
     EXPECT_NEAR(result.top[i].logprob, std::log(p[result.top[i].id]), 1e-5);
-    if (i > 0) EXPECT_GE(result.top[i - 1].logprob, result.top[i].logprob);
+    if (i > 0) {
+      EXPECT_GE(result.top[i - 1].logprob, result.top[i].logprob);
+    }
     sum += std::exp(result.top[i].logprob);
   }
   EXPECT_NEAR(sum, 1.0, 1e-5);

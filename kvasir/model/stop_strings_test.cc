@@ -92,7 +92,9 @@ RC_GTEST_PROP(StopMatcher, AgreesWithBruteForceHoweverTheTextIsCut, ()) {
     RC_ASSERT(expected.text.starts_with(shown));
     size_t longest = 1;
     for (const std::string& stop : stops) longest = std::max(longest, stop.size());
-    if (!matcher.stopped()) RC_ASSERT(std::min(begin, text.size()) - shown.size() < longest);
+    if (!matcher.stopped()) {
+      RC_ASSERT(std::min(begin, text.size()) - shown.size() < longest);
+    }
   }
   shown += matcher.Finish();
   RC_ASSERT(shown == expected.text);
