@@ -67,7 +67,7 @@ ProgressBar::~ProgressBar() {
 
 std::string ProgressBar::Amount(double amount) const {
   if (unit_ == ProgressUnit::kBytes) return FormatBytes(static_cast<int64_t>(amount));
-  return fmt::format(amount < 10 ? "{:.1f}" : "{:.0f}", amount);
+  return amount < 10 ? fmt::format("{:.1f}", amount) : fmt::format("{:.0f}", amount);
 }
 
 std::string ProgressBar::Line(uint64_t done, uint64_t total, double seconds) const {
