@@ -11,6 +11,7 @@
 #include "kvasir/kernels/matmul.h"
 #include "kvasir/model/gguf_layout.h"
 #include "kvasir/model/gguf_spec.h"
+#include "kvasir/model/gguf_vocabulary.h"
 
 namespace kvasir {
 namespace {
@@ -174,6 +175,18 @@ Status ReadHints(const GgufFile& file, SamplingHints* hints) {
   return Status::Ok();
 }
 
+Status AddText(const GgufFile& file, Model* model) {
+  KVASIR_ASSIGN_OR_RETURN(model->tokenizer, TokenizerFromGguf(file));
+  if (model->tokenizer->n_vocab() > model->spec.n_vocab) {
+    return Status::Corruption(
+        fmt::format("{}: key 'tokenizer.ggml.tokens' has {} tokens, but the "
+                    "model has {} rows of logits",
+                    file.path(), model->tokenizer->n_vocab(), model->spec.n_vocab));
+  }
+  KVASIR_ASSIGN_OR_RETURN(model->chat_template, file.GetString("tokenizer.chat_template", ""));
+  return ReadHints(file, &model->hints);
+}
+
 // Brings the pages in while reporting how far it is, so that the first token does not wait for the
 // disk in silence.
 void TouchPages(const GgufFile& file, const LoadOptions& options) {
@@ -206,8 +219,7 @@ Result<std::shared_ptr<const Model>> BuildGgufModel(const GgufFile& file) {
     model->n_parameters += tensor.n_elements();
     model->weight_bytes += tensor.data.size();
   }
-  KVASIR_ASSIGN_OR_RETURN(model->chat_template, file.GetString("tokenizer.chat_template", ""));
-  KVASIR_RETURN_IF_ERROR(ReadHints(file, &model->hints));
+  KVASIR_RETURN_IF_ERROR(AddText(file, model.get()));
   return std::shared_ptr<const Model>(std::move(model));
 }
 
