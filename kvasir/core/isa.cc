@@ -68,8 +68,8 @@ Status CheckIsaSetting() {
         fmt::format("KVASIR_ISA: expected scalar, avx2 or avx512, found '{}'", setting));
   }
   if (*wanted > DetectedIsa()) {
-    return Status::Unsupported(fmt::format("KVASIR_ISA={}: this CPU goes up to {}", setting,
-                                           IsaName(DetectedIsa())));
+    return Status::Unsupported(
+        fmt::format("KVASIR_ISA={}: this CPU goes up to {}", setting, IsaName(DetectedIsa())));
   }
   return Status::Ok();
 }
