@@ -3,13 +3,12 @@
 // Every variant gives the same bits, and so does every way of cutting a run of tokens into tiles,
 // segments or calls, because
 //  - a logit is one fma chain over the channels in ascending order;
-//  - softmax works in base 2 with an integer exponent as its running maximum: rescaling a state is
-//    then a multiplication by a power of two, which is exact, so it does not matter when the
-//    maximum was met;
+//  - softmax works in base 2 with an exponent that moves in whole steps of kExponentStep: a token
+//    whose logit does not fit under the row's exponent raises it at that token, and raising scales
+//    what was gathered by a power of two. Which tokens raise it is a property of the row, not of
+//    how the work is cut;
 //  - a value channel is one fma chain over the tokens in ascending order, and the sum of weights is
 //    16 chains, chosen by the token's index in its list modulo 16.
-// Exactness ends where single precision ends: weights more than 186 powers of two below the row's
-// largest count as zero.
 //
 // Online softmax: Milakov and Gimelshein, arXiv:1805.02867. Tiling: Dao, arXiv:2307.08691.
 #pragma once
@@ -21,9 +20,10 @@
 namespace kvasir {
 
 inline constexpr int kTileTokens = 16;
-// The largest weight of a row is kept near 2^60, so that weights may fall to 2^-186 of it before
-// single precision loses them, and 2^20 tokens of values up to 2^16 still fit.
+// A weight 2^(x - exponent) may reach 2^60: there is room above for 2^20 tokens of values up to
+// 2^16, and below for weights 150 powers of two smaller than the largest.
 inline constexpr float kExponentHeadroom = 60.0f;
+inline constexpr float kExponentStep = 32.0f;
 // Value rows and accumulators are padded to whole vectors of 16 floats.
 constexpr int PaddedDim(int head_dim) { return (head_dim + 15) / 16 * 16; }
 
@@ -44,19 +44,21 @@ struct AttendKernels {
   void (*logits_f16)(const float* q, int n_row, int d, const void* const* k_tiles, int n_tile,
                      float* x, int x_stride);
 
-  // Turns one row of logits into weights 2^(x - exponent) in place and updates the row's state.
-  //   x         (16 * n_tile) base-2 logits; with softcap > 0 natural ones, capped here
-  //   visible   (n_tile) bit t set = token t may be seen; null = all. Hidden tokens get weight 0
-  //   bias      (16 * n_tile) added to base-2 logits; null = none
-  //   lane      index of the first token in its list, modulo 16
-  //   exponent  integer-valued, -inf while empty
-  //   sum       (16); acc (d_pad): rescaled when the exponent grows
-  void (*softmax_row)(float* x, int n_tile, const uint16_t* visible, const float* bias,
-                      float softcap, int lane, float* exponent, float* sum, float* acc, int d_pad);
-
-  // The second pass: x becomes the normalised weights 2^(x - exponent) * inv_sum; hidden = 0.
-  void (*weights_row)(float* x, int n_tile, const uint16_t* visible, const float* bias,
-                      float softcap, float exponent, float inv_sum);
+  // Finishes one row of logits: x = softcap * log2(e) * tanh(x / softcap) where softcap > 0 (x is
+  // natural then, else base 2 already), plus bias (16 * n_tile) where not null.
+  void (*shape_row)(float* x, int n_tile, const float* bias, float softcap);
+  // Largest visible logit of a row; -inf if none.
+  //   visible  (n_tile) bit t set = token t may be seen; null = all
+  float (*max_row)(const float* x, int n_tile, const uint16_t* visible);
+  // Weights in place: x = 2^(x - exponent), 0 where hidden; sum[(lane + t) % 16] += x[t].
+  //   lane  index of the first token in its list, modulo 16
+  void (*weigh_row)(float* x, int n_tile, const uint16_t* visible, int lane, float exponent,
+                    float* sum);
+  // Normalised weights in place: x = 2^(x - exponent) * inv_sum, 0 where hidden.
+  void (*normalise_row)(float* x, int n_tile, const uint16_t* visible, float exponent,
+                        float inv_sum);
+  // values *= 2^shift, shift <= 0 and integer-valued; zero below 2^-126. n is a multiple of 16.
+  void (*scale)(float* values, int n, float shift);
 
   // acc[r * d_pad + c] += sum_t p[r * p_stride + t] * v_tiles[t / 16][(t % 16) * d_pad + c]
   void (*values_f32)(const float* p, int p_stride, int n_row, const void* const* v_tiles,

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "kvasir/kernels/attend.h"
+#include "kvasir/kernels/exp2_scalar.h"
 
 namespace kvasir {
 
@@ -31,70 +32,40 @@ void Logits(const float* q, int n_row, int d, const void* const* k_tiles, int n_
   }
 }
 
-// 2^f for f in [0, 1].
-float Exp2Fraction(float f) {
-  float p = kExp2C5;
-  p = std::fma(p, f, kExp2C4);
-  p = std::fma(p, f, kExp2C3);
-  p = std::fma(p, f, kExp2C2);
-  p = std::fma(p, f, kExp2C1);
-  return std::fma(p, f, 1.0f);
-}
-
-// value * 2^n for integer-valued n; zero below the normal range.
-float Scale(float value, float n) {
-  if (n < -126) return 0;
-  return std::ldexp(value, static_cast<int>(n));
-}
-
-// 2^(x - exponent) for an integer-valued exponent.
-float Weight(float x, float exponent) {
-  const float n = std::floor(x);
-  return Scale(Exp2Fraction(x - n), n - exponent);
-}
-
-// tanh through 2^y, so that every variant can follow it step by step.
-float Tanh(float y) {
-  const float magnitude = std::fmin(std::fabs(y), 10.0f);
-  const float e = Weight(magnitude * (2 * kLog2E), 0);
-  return std::copysign(1.0f - 2.0f / (e + 1.0f), y);
-}
-
 bool Visible(const uint16_t* visible, int token) {
   return visible == nullptr || (visible[token / 16] >> (token % 16) & 1);
 }
 
-float Logit(float x, const float* bias, int token, float softcap) {
-  if (softcap > 0) x = Tanh(x / softcap) * (softcap * kLog2E);
-  return bias == nullptr ? x : x + bias[token];
+void ShapeRow(float* x, int n_tile, const float* bias, float softcap) {
+  for (int t = 0; t < n_tile * 16; ++t) {
+    if (softcap > 0) x[t] = Tanh(x[t] / softcap) * (softcap * kLog2E);
+    if (bias != nullptr) x[t] += bias[t];
+  }
 }
 
-void SoftmaxRow(float* x, int n_tile, const uint16_t* visible, const float* bias, float softcap,
-                int lane, float* exponent, float* sum, float* acc, int d_pad) {
+float MaxRow(const float* x, int n_tile, const uint16_t* visible) {
   float max = kMinusInf;
   for (int t = 0; t < n_tile * 16; ++t) {
-    x[t] = Logit(x[t], bias, t, softcap);
     if (Visible(visible, t)) max = std::fmax(max, x[t]);
   }
-  const float needed = std::ceil(max) - kExponentHeadroom;
-  if (needed > *exponent) {
-    const float shift = *exponent - needed;
-    for (int i = 0; i < 16; ++i) sum[i] = Scale(sum[i], shift);
-    for (int i = 0; i < d_pad; ++i) acc[i] = Scale(acc[i], shift);
-    *exponent = needed;
-  }
+  return max;
+}
+
+void WeighRow(float* x, int n_tile, const uint16_t* visible, int lane, float exponent, float* sum) {
   for (int t = 0; t < n_tile * 16; ++t) {
-    x[t] = Visible(visible, t) ? Weight(x[t], *exponent) : 0.0f;
+    x[t] = Visible(visible, t) ? Exp2(x[t], exponent) : 0.0f;
     sum[(t + lane) % 16] += x[t];
   }
 }
 
-void WeightsRow(float* x, int n_tile, const uint16_t* visible, const float* bias, float softcap,
-                float exponent, float inv_sum) {
+void NormaliseRow(float* x, int n_tile, const uint16_t* visible, float exponent, float inv_sum) {
   for (int t = 0; t < n_tile * 16; ++t) {
-    const float logit = Logit(x[t], bias, t, softcap);
-    x[t] = Visible(visible, t) ? Weight(logit, exponent) * inv_sum : 0.0f;
+    x[t] = Visible(visible, t) ? Exp2(x[t], exponent) * inv_sum : 0.0f;
   }
+}
+
+void ScaleAll(float* values, int n, float shift) {
+  for (int i = 0; i < n; ++i) values[i] = ScaleByPower(values[i], shift);
 }
 
 template <typename T>
@@ -130,8 +101,11 @@ void UnpackF16(const uint16_t* src, float* dst, int64_t n) {
 const AttendKernels kAttendScalar = {
     .logits_f32 = Logits<float>,
     .logits_f16 = Logits<_Float16>,
-    .softmax_row = SoftmaxRow,
-    .weights_row = WeightsRow,
+    .shape_row = ShapeRow,
+    .max_row = MaxRow,
+    .weigh_row = WeighRow,
+    .normalise_row = NormaliseRow,
+    .scale = ScaleAll,
     .values_f32 = Values<float>,
     .values_f16 = Values<_Float16>,
     .pack_f16 = PackF16,

@@ -1,9 +1,6 @@
-// The vector form of attend.h, written once over a 16-lane vector `V` that each ISA file defines:
-//   static members Load, LoadHalf, Store, StoreHalf, Set1, Zero, Fma, Add, Sub, Mul, Div, Max, Min,
-//   Floor, Abs, CopySign, ReduceMax, Scale (value * 2^n, zero below the normal range),
-//   Select(mask, v) (zero where the bit is clear), Blend(mask, on, off)
-//   and kLogitRows x kLogitTiles, kValueRows x kValueVectors: the register blocks.
-// Included by one file per ISA inside its own namespace, never by anything else.
+// The vector form of attend.h, written once over a 16-lane vector `V` (vector_avx512.h, ...) that
+// also says its register blocks: kLogitRows x kLogitTiles, kValueRows x kValueVectors.
+// Included by one file per ISA, never by anything else.
 #pragma once
 
 #include <cmath>
@@ -11,6 +8,7 @@
 #include <limits>
 
 #include "kvasir/kernels/attend.h"
+#include "kvasir/kernels/exp2_simd.h"
 
 namespace kvasir {
 namespace {
@@ -73,60 +71,34 @@ struct AttendSimd {
     for (; i < n_tile; ++i) LogitRows<T, 1>(q, n_row, d, k_tiles + i, x + 16 * i, x_stride);
   }
 
-  static Reg Exp2Fraction(Reg f) {
-    Reg p = V::Set1(kExp2C5);
-    p = V::Fma(p, f, V::Set1(kExp2C4));
-    p = V::Fma(p, f, V::Set1(kExp2C3));
-    p = V::Fma(p, f, V::Set1(kExp2C2));
-    p = V::Fma(p, f, V::Set1(kExp2C1));
-    return V::Fma(p, f, V::Set1(1.0f));
-  }
-
-  static Reg Weight(Reg x, Reg exponent) {
-    const Reg n = V::Floor(x);
-    return V::Scale(Exp2Fraction(V::Sub(x, n)), V::Sub(n, exponent));
-  }
-
-  static Reg Tanh(Reg y) {
-    const Reg magnitude = V::Min(V::Abs(y), V::Set1(10.0f));
-    const Reg e = Weight(V::Mul(magnitude, V::Set1(2 * kLog2E)), V::Zero());
-    const Reg one = V::Set1(1.0f);
-    return V::CopySign(V::Sub(one, V::Div(V::Set1(2.0f), V::Add(e, one))), y);
-  }
-
-  static Reg Logit(Reg x, const float* bias, float softcap) {
-    if (softcap > 0) x = V::Mul(Tanh(V::Div(x, V::Set1(softcap))), V::Set1(softcap * kLog2E));
-    return bias == nullptr ? x : V::Add(x, V::Load(bias));
-  }
+  static Reg Weight(Reg x, Reg exponent) { return Exp2<V>(x, exponent); }
 
   static uint16_t Mask(const uint16_t* visible, int i) {
     return visible == nullptr ? 0xffff : visible[i];
   }
 
-  static void SoftmaxRow(float* x, int n_tile, const uint16_t* visible, const float* bias,
-                         float softcap, int lane, float* exponent, float* sum, float* acc,
-                         int d_pad) {
+  static void ShapeRow(float* x, int n_tile, const float* bias, float softcap) {
+    for (int i = 0; i < n_tile * 16; i += 16) {
+      Reg v = V::Load(x + i);
+      if (softcap > 0) v = V::Mul(Tanh<V>(V::Div(v, V::Set1(softcap))), V::Set1(softcap * kLog2E));
+      if (bias != nullptr) v = V::Add(v, V::Load(bias + i));
+      V::Store(x + i, v);
+    }
+  }
+
+  static float MaxRow(const float* x, int n_tile, const uint16_t* visible) {
     const Reg minus_inf = V::Set1(-std::numeric_limits<float>::infinity());
     Reg max = minus_inf;
-    const bool plain = bias == nullptr && softcap <= 0;
     for (int i = 0; i < n_tile; ++i) {
-      Reg v = V::Load(x + 16 * i);
-      if (!plain) {
-        v = Logit(v, bias == nullptr ? nullptr : bias + 16 * i, softcap);
-        V::Store(x + 16 * i, v);
-      }
-      max = V::Max(max, visible == nullptr ? v : V::Blend(visible[i], v, minus_inf));
+      max = V::Max(max, V::Blend(Mask(visible, i), V::Load(x + 16 * i), minus_inf));
     }
-    const float needed = std::ceil(V::ReduceMax(max)) - kExponentHeadroom;
-    if (needed > *exponent) {
-      const Reg shift = V::Set1(*exponent - needed);
-      V::Store(sum, V::Scale(V::Load(sum), shift));
-      for (int c = 0; c < d_pad; c += 16) V::Store(acc + c, V::Scale(V::Load(acc + c), shift));
-      *exponent = needed;
-    }
-    const Reg e = V::Set1(*exponent);
-    Reg total = V::Zero();
-    if (lane == 0) total = V::Load(sum);
+    return V::ReduceMax(max);
+  }
+
+  static void WeighRow(float* x, int n_tile, const uint16_t* visible, int lane, float exponent,
+                       float* sum) {
+    const Reg e = V::Set1(exponent);
+    Reg total = V::Load(sum);
     for (int i = 0; i < n_tile; ++i) {
       const Reg p = V::Select(Mask(visible, i), Weight(V::Load(x + 16 * i), e));
       V::Store(x + 16 * i, p);
@@ -139,15 +111,19 @@ struct AttendSimd {
     if (lane == 0) V::Store(sum, total);
   }
 
-  static void WeightsRow(float* x, int n_tile, const uint16_t* visible, const float* bias,
-                         float softcap, float exponent, float inv_sum) {
+  static void NormaliseRow(float* x, int n_tile, const uint16_t* visible, float exponent,
+                           float inv_sum) {
     const Reg e = V::Set1(exponent);
     const Reg scale = V::Set1(inv_sum);
     for (int i = 0; i < n_tile; ++i) {
-      const Reg logit =
-          Logit(V::Load(x + 16 * i), bias == nullptr ? nullptr : bias + 16 * i, softcap);
-      V::Store(x + 16 * i, V::Select(Mask(visible, i), V::Mul(Weight(logit, e), scale)));
+      const Reg p = V::Mul(Weight(V::Load(x + 16 * i), e), scale);
+      V::Store(x + 16 * i, V::Select(Mask(visible, i), p));
     }
+  }
+
+  static void ScaleAll(float* values, int n, float shift) {
+    const Reg s = V::Set1(shift);
+    for (int i = 0; i < n; i += 16) V::Store(values + i, V::Scale(V::Load(values + i), s));
   }
 
   // kR rows, kV vectors of channels, all tokens.
@@ -230,8 +206,11 @@ struct AttendSimd {
     return {
         .logits_f32 = Logits<float>,
         .logits_f16 = Logits<uint16_t>,
-        .softmax_row = SoftmaxRow,
-        .weights_row = WeightsRow,
+        .shape_row = ShapeRow,
+        .max_row = MaxRow,
+        .weigh_row = WeighRow,
+        .normalise_row = NormaliseRow,
+        .scale = ScaleAll,
         .values_f32 = Values<float>,
         .values_f16 = Values<uint16_t>,
         .pack_f16 = PackF16,

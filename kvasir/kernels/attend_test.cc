@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -71,11 +72,17 @@ class AttendCase {
     const float* bias = c_.bias ? bias_.data() : nullptr;
     for (int r = 0; r < c_.n_row; ++r) {
       const uint16_t* visible = c_.hidden ? &visible_[static_cast<size_t>(r) * c_.n_tile] : nullptr;
-      kernels.softmax_row(&out.p[static_cast<size_t>(r) * stride], c_.n_tile, visible, bias,
-                          c_.softcap, c_.lane, &out.exponent[r], &out.sum[r * 16],
-                          &out.acc[static_cast<size_t>(r) * d_pad_], d_pad_);
-      kernels.weights_row(&out.weights[static_cast<size_t>(r) * stride], c_.n_tile, visible, bias,
-                          c_.softcap, out.exponent[r], 1.0f / (1 + Sum(&out.sum[r * 16])));
+      float* x = &out.x[static_cast<size_t>(r) * stride];
+      float* p = &out.p[static_cast<size_t>(r) * stride];
+      float* weights = &out.weights[static_cast<size_t>(r) * stride];
+      kernels.shape_row(x, c_.n_tile, bias, c_.softcap);
+      std::copy_n(x, stride, p);
+      std::copy_n(x, stride, weights);
+      const float max = kernels.max_row(x, c_.n_tile, visible);
+      if (max > -kInf) out.exponent[r] = std::ceil(max) - kExponentHeadroom;
+      kernels.weigh_row(p, c_.n_tile, visible, c_.lane, out.exponent[r], &out.sum[r * 16]);
+      kernels.normalise_row(weights, c_.n_tile, visible, out.exponent[r],
+                            1.0f / (1 + Sum(&out.sum[r * 16])));
     }
     (c_.half ? kernels.values_f16 : kernels.values_f32)(
         out.p.data(), stride, c_.n_row, v_tiles.data(), c_.n_tile, d_pad_, out.acc.data());
@@ -218,13 +225,29 @@ TEST(AttendKernels, HalfConversionMatchesRoundToNearestEven) {
 TEST(AttendKernels, AFullyHiddenRowStaysEmpty) {
   for (Isa isa : RunnableIsas()) {
     const AttendKernels& kernels = GetAttendKernels(isa);
-    std::vector<float> x(32, 5.0f), sum(16, 0.0f), acc(16, 0.0f);
+    std::vector<float> x(32, 5.0f), sum(16, 0.0f);
     const uint16_t visible[2] = {0, 0};
-    float exponent = -kInf;
-    kernels.softmax_row(x.data(), 2, visible, nullptr, 0, 3, &exponent, sum.data(), acc.data(), 16);
-    EXPECT_EQ(exponent, -kInf);
+    EXPECT_EQ(kernels.max_row(x.data(), 2, visible), -kInf);
+    kernels.weigh_row(x.data(), 2, visible, 3, -kInf, sum.data());
     for (float p : x) EXPECT_EQ(p, 0.0f);
     for (float s : sum) EXPECT_EQ(s, 0.0f);
+  }
+}
+
+TEST(AttendKernels, ScalingByPowersOfTwoMatchesTheScalarOne) {
+  std::mt19937 rng(9);
+  for (float shift : {-1.0f, -32.0f, -100.0f, -126.0f, -127.0f, -500.0f, -kInf}) {
+    std::vector<float> values(64);
+    for (float& v : values)
+      v = std::ldexp(static_cast<float>(rng()), static_cast<int>(rng() % 150) - 140);
+    std::vector<float> expected = values;
+    GetAttendKernels(Isa::kScalar).scale(expected.data(), 64, shift);
+    EXPECT_EQ(expected[5], shift < -126 ? 0.0f : std::ldexp(values[5], static_cast<int>(shift)));
+    for (Isa isa : RunnableIsas()) {
+      std::vector<float> actual = values;
+      GetAttendKernels(isa).scale(actual.data(), 64, shift);
+      ExpectSameBits(expected, actual, "scaled");
+    }
   }
 }
 
