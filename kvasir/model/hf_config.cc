@@ -310,7 +310,9 @@ Status FillRope(const JsonFields& text, const Family& family, std::vector<bool> 
 Status FillLayers(const JsonFields& text, const Family& family, ModelSpec* spec) {
   KVASIR_ASSIGN_OR_RETURN(const auto sliding, SlidingLayers(text, family, spec->n_layer));
   KVASIR_ASSIGN_OR_RETURN(const int32_t window, WindowSize(text, family));
-  for (const bool slides : sliding) spec->window.push_back(slides ? window : 0);
+  // A window as long as the trained context never masks anything.
+  const bool masks = window < spec->n_ctx_train;
+  for (const bool slides : sliding) spec->window.push_back(slides && masks ? window : 0);
   return FillRope(text, family, sliding, spec);
 }
 
