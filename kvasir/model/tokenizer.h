@@ -61,9 +61,12 @@ class Tokenizer {
 // Turns a stream of tokens into text that never ends inside a UTF-8 character.
 class StreamingDetokenizer {
  public:
-  explicit StreamingDetokenizer(const Tokenizer& tokenizer, bool show_special = false)
-      : tokenizer_(tokenizer), show_special_(show_special) {}
-  // Text that became complete with this token; may be empty.
+  // `at_start`: the stream starts a text, so the vocabulary's leading-space rule is undone; false
+  // when it continues one, as after a raw prompt.
+  explicit StreamingDetokenizer(const Tokenizer& tokenizer, bool show_special = false,
+                                bool at_start = true)
+      : tokenizer_(tokenizer), show_special_(show_special), at_start_(at_start) {}
+  // Text that became complete with this token; may be empty. `id` must be in [0, n_vocab).
   std::string Push(TokenId id);
   // What is left; bytes that never became a character come out as U+FFFD.
   std::string Finish();
@@ -71,7 +74,7 @@ class StreamingDetokenizer {
  private:
   const Tokenizer& tokenizer_;
   bool show_special_;
-  bool at_start_ = true;
+  bool at_start_;
   std::string pending_;
 };
 
