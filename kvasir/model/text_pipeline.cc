@@ -232,6 +232,11 @@ void SplitWords(const TextPipeline& pipeline, std::string_view text, bool at_tex
           buffer += BytesToAlphabet(word);
         });
         break;
+      case SplitStep::Kind::kReplaceSpaces:
+        Rewrite(out, [&](size_t, std::string_view word, std::string& buffer) {
+          buffer += ReplaceAll(word, " ", step.marker);
+        });
+        break;
       case SplitStep::Kind::kSpacePrefix: AddPrefix(out, step.marker, false); break;
       case SplitStep::Kind::kTextSpacePrefix:
         if (at_text_start) AddPrefix(out, step.marker, true);
