@@ -1,5 +1,6 @@
 #include "kvasir/core/isa.h"
 
+#include <cpuid.h>
 #include <fmt/format.h>
 
 #include <cassert>
@@ -14,6 +15,13 @@ std::optional<Isa> ParseIsa(std::string_view name) {
     if (IsaName(isa) == name) return isa;
   }
   return std::nullopt;
+}
+
+// clang 14's __builtin_cpu_supports has no name for F16C. That the system keeps the registers is
+// part of what it answers for AVX2.
+bool HasF16c() {
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
 }
 
 Isa& Active() {
@@ -38,8 +46,7 @@ std::string_view IsaName(Isa isa) {
 
 Isa DetectedIsa() {
   static const Isa detected = [] {
-    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-                      __builtin_cpu_supports("f16c");
+    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && HasF16c();
     const bool avx512 =
         avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
@@ -68,8 +75,8 @@ Status CheckIsaSetting() {
         fmt::format("KVASIR_ISA: expected scalar, avx2 or avx512, found '{}'", setting));
   }
   if (*wanted > DetectedIsa()) {
-    return Status::Unsupported(fmt::format("KVASIR_ISA={}: this CPU goes up to {}", setting,
-                                           IsaName(DetectedIsa())));
+    return Status::Unsupported(
+        fmt::format("KVASIR_ISA={}: this CPU goes up to {}", setting, IsaName(DetectedIsa())));
   }
   return Status::Ok();
 }
