@@ -7,7 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
-#include "kvasir/model/json_fields.h"
+#include "kvasir/model/json_member.h"
 
 namespace kvasir {
 namespace {

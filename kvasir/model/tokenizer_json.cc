@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "kvasir/core/mapped_file.h"
-#include "kvasir/model/json_fields.h"
+#include "kvasir/model/json_member.h"
 #include "kvasir/model/json_pipeline.h"
 #include "kvasir/model/token_index.h"
 
@@ -176,8 +176,9 @@ Status ReadBos(const json& root, const json& config, VocabularySpec& spec) {
 Status ReadEosIds(const json& config, std::string_view where, VocabularySpec& spec) {
   const json* value = JsonMember(config, "eos_token_id");
   if (value == nullptr) return Status::Ok();
-  const json list = value->is_array() ? *value : json::array({*value});
-  for (const json& item : list) {
+  const size_t n = value->is_array() ? value->size() : 1;
+  for (size_t i = 0; i < n; ++i) {
+    const json& item = value->is_array() ? (*value)[i] : *value;
     KVASIR_ASSIGN_OR_RETURN(const TokenId id, JsonId(item, kMaxVocabulary, where));
     // Folders of cut-down models keep ids of the vocabulary they were cut from.
     if (static_cast<size_t>(id) < spec.tokens.size()) spec.eog.push_back(id);

@@ -1,4 +1,4 @@
-#include "kvasir/model/json_fields.h"
+#include "kvasir/model/json_member.h"
 
 #include <fmt/core.h>
 
