@@ -161,7 +161,7 @@ FIXTURES = {
             num_hidden_layers=4,
             rope_theta=10000.0,
             attn_logit_softcapping=5.0,
-            final_logit_softcapping=3.0,
+            final_logit_softcapping=8.0,
         ),
         {},
     ),
@@ -224,13 +224,17 @@ FIXTURES = {
 }
 
 
+# llama.cpp wants the fourth in the vocabulary of whatever is called phi3.
+SPECIAL_TOKENS = ["<unk>", "<s>", "</s>", "<|endoftext|>"]
+N_SPECIAL = len(SPECIAL_TOKENS)
+
+
 def vocabulary():
     """96 pieces in SentencePiece order: specials, one byte, then pieces by falling score."""
     single = "\u2581etaoinshrdlucmfwypvbgkjqxzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,;:!?'-"
     merged = ["\u2581t", "he", "\u2581the", "in", "er", "an", "on", "re", "\u2581a", "nd", "ou"]
-    merged += ["\u2581and", "en", "it", "is", "\u2581w", "or", "es", "ed", "\u2581s", "ing"]
-    special = ["<unk>", "<s>", "</s>", "<0x0A>"]
-    tokens = special + merged[: N_VOCAB - len(special) - len(single)] + list(single)
+    merged += ["\u2581and", "en", "it", "is", "\u2581w", "or", "es", "ed", "\u2581s"]
+    tokens = SPECIAL_TOKENS + ["<0x0A>"] + merged + list(single)
     assert len(tokens) == N_VOCAB and len(set(tokens)) == N_VOCAB
     return tokens
 
@@ -238,7 +242,7 @@ def vocabulary():
 def merges_of(tokens):
     """For every piece of two or more characters, the first split into two known pieces."""
     known, result = set(tokens), []
-    for token in tokens[4:]:
+    for token in tokens[N_SPECIAL + 1 :]:
         for cut in range(len(token) - 1, 0, -1):
             if token[:cut] in known and token[cut:] in known:
                 result.append([token[:cut], token[cut:]])
@@ -251,7 +255,7 @@ def write_hf_tokenizer(folder):
     special = [
         {"id": i, "content": tokens[i], "single_word": False, "lstrip": False, "rstrip": False,
          "normalized": False, "special": True}
-        for i in range(3)
+        for i in range(N_SPECIAL)
     ]
     tokenizer = {
         "version": "1.0",
@@ -304,7 +308,14 @@ def write_hf_tokenizer(folder):
     )
     write_json(
         folder / "generation_config.json",
-        {"bos_token_id": 1, "eos_token_id": [2], "temperature": 0.6, "top_p": 0.9, "top_k": 20},
+        {
+            "bos_token_id": 1,
+            "eos_token_id": [2, 3],
+            "do_sample": True,
+            "temperature": 0.6,
+            "top_p": 0.9,
+            "top_k": 20,
+        },
     )
 
 
@@ -487,12 +498,13 @@ def add_hyper_parameters(writer, name, arch, c, head_dim):
 def add_gguf_tokenizer(writer):
     tokens = vocabulary()
     kinds = [gguf.TokenType.NORMAL] * N_VOCAB
-    kinds[:4] = [gguf.TokenType.UNKNOWN, gguf.TokenType.CONTROL, gguf.TokenType.CONTROL,
-                 gguf.TokenType.BYTE]
+    kinds[0] = gguf.TokenType.UNKNOWN
+    kinds[1:N_SPECIAL] = [gguf.TokenType.CONTROL] * (N_SPECIAL - 1)
+    kinds[N_SPECIAL] = gguf.TokenType.BYTE
     writer.add_tokenizer_model("llama")
     writer.add_tokenizer_pre("default")
     writer.add_token_list(tokens)
-    writer.add_token_scores([0.0] * 4 + [-float(i) for i in range(N_VOCAB - 4)])
+    writer.add_token_scores([0.0] * N_SPECIAL + [-float(i) for i in range(N_VOCAB - N_SPECIAL)])
     writer.add_token_types(kinds)
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
