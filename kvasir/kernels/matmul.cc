@@ -11,7 +11,7 @@ namespace {
 
 const MatMulKernels& Kernels() {
   switch (ActiveIsa()) {
-#if defined(KVASIR_MM_X86)
+#if defined(__x86_64__)
     case Isa::kAvx512: return kMatMulAvx512;
     case Isa::kAvx2: return kMatMulAvx2;
 #endif

@@ -211,8 +211,9 @@ class SpecReader {
   }
 
   Status ReadPositive(std::string_view suffix, double fallback, double* out) const {
-    KVASIR_ASSIGN_OR_RETURN(const float value,
-                            file_.GetF32(Key(suffix), static_cast<float>(fallback)));
+    *out = fallback;
+    if (!file_.Has(Key(suffix))) return Status::Ok();
+    KVASIR_ASSIGN_OR_RETURN(const float value, file_.GetF32(Key(suffix)));
     if (!(value > 0.0f) || !std::isfinite(value)) {
       return Wrong(Key(suffix), fmt::format("expected a positive number, found {}", value));
     }

@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <cctype>
 #include <string>
 #include <string_view>
 
@@ -40,18 +41,12 @@ Status CheckCount(std::string_view key, size_t found, const VocabularySpec& spec
 Result<TokenKind> KindOf(int32_t type) {
   switch (type) {
     case 0:
-    case 1:
-      return TokenKind::kNormal;
-    case 2:
-      return TokenKind::kUnknown;
-    case 3:
-      return TokenKind::kControl;
-    case 4:
-      return TokenKind::kUserDefined;
-    case 5:
-      return TokenKind::kUnused;
-    case 6:
-      return TokenKind::kByte;
+    case 1: return TokenKind::kNormal;
+    case 2: return TokenKind::kUnknown;
+    case 3: return TokenKind::kControl;
+    case 4: return TokenKind::kUserDefined;
+    case 5: return TokenKind::kUnused;
+    case 6: return TokenKind::kByte;
     default:
       return Status::Corruption(
           fmt::format("{}: expected a type from 1 to 6, found {}", kTypesKey, type));
@@ -90,26 +85,101 @@ Status ReadMerges(const GgufFile& file, VocabularySpec& spec) {
   for (size_t i = 0; i < merges.size(); ++i) {
     const size_t space = merges[i].find(' ', 1);
     if (space == std::string_view::npos || space + 1 == merges[i].size()) {
-      return Status::Corruption(fmt::format("{}[{}]: expected two parts with a space between, found '{}'",
-                                            kMergesKey, i, Printable(merges[i])));
+      return Status::Corruption(
+          fmt::format("{}[{}]: expected two parts with a space between, found '{}'", kMergesKey, i,
+                      Printable(merges[i])));
     }
     spec.merges.emplace_back(merges[i].substr(0, space), merges[i].substr(space + 1));
   }
   return Status::Ok();
 }
 
+// Leaves `id` alone when the key is absent. All bits set is how some files say "none".
 Status ReadId(const GgufFile& file, std::string_view name, TokenId& id) {
   const std::string key = fmt::format("tokenizer.ggml.{}_token_id", name);
-  KVASIR_ASSIGN_OR_RETURN(const int64_t value,
-                          [&]() -> Result<int64_t> {
-                            if (!file.Has(key)) return int64_t{-1};
-                            KVASIR_ASSIGN_OR_RETURN(const uint32_t raw, file.GetU32(key));
-                            return static_cast<int64_t>(raw);
-                          }());
-  // All bits set is how some files say "none".
-  if (value < 0 || value == int64_t{UINT32_MAX}) return Status::Ok();
-  return value;
+  if (!file.Has(key)) return Status::Ok();
+  KVASIR_ASSIGN_OR_RETURN(const uint32_t value, file.GetU32(key));
+  if (value >= static_cast<uint32_t>(kMaxVocabulary) && value != UINT32_MAX) {
+    return Status::Corruption(fmt::format("{}: expected a token id, found {}", key, value));
+  }
+  id = value == UINT32_MAX ? -1 : static_cast<TokenId>(value);
+  return Status::Ok();
+}
+
+// SentencePiece's own defaults, for files that leave the keys out.
+void GuessSpmIds(VocabularySpec& spec) {
+  const auto is = [&](size_t id, TokenKind kind) {
+    return id < spec.kinds.size() && spec.kinds[id] == kind;
+  };
+  if (is(0, TokenKind::kUnknown)) spec.unk = 0;
+  if (is(1, TokenKind::kControl)) spec.bos = 1;
+  if (is(2, TokenKind::kControl)) spec.eos = 2;
+}
+
+Status ReadIds(const GgufFile& file, VocabularySpec& spec) {
+  if (spec.type == VocabularySpec::Type::kSpm) GuessSpmIds(spec);
+  KVASIR_RETURN_IF_ERROR(ReadId(file, "bos", spec.bos));
+  KVASIR_RETURN_IF_ERROR(ReadId(file, "eos", spec.eos));
+  KVASIR_RETURN_IF_ERROR(ReadId(file, "eot", spec.eot));
+  KVASIR_RETURN_IF_ERROR(ReadId(file, "eom", spec.eom));
+  return ReadId(file, "unknown", spec.unk);
+}
+
+// The format has no place for Phi-3's rule that its chat tokens swallow the white space after
+// them, so the model's name has to tell.
+void AddPhi3Rules(const GgufFile& file, VocabularySpec& spec) {
+  const Result<std::string_view> name = file.GetString("general.name", "");
+  if (!name.ok()) return;
+  std::string lower(*name);
+  std::transform(lower.begin(), lower.end(), lower.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  if (lower.find("phi-3") == std::string::npos && lower.find("phi3") == std::string::npos) return;
+  for (size_t i = 0; i < spec.kinds.size(); ++i) {
+    const TokenKind kind = spec.kinds[i];
+    if (kind != TokenKind::kControl && kind != TokenKind::kUserDefined) continue;
+    const std::string& text = spec.tokens[i];
+    if (text == "<unk>" || text == "<s>" || text == "<|endoftext|>") continue;
+    spec.added_rules.push_back({.id = static_cast<TokenId>(i), .rstrip = true});
+  }
+}
+
+Result<VocabularySpec::Type> ReadType(const GgufFile& file) {
+  KVASIR_ASSIGN_OR_RETURN(const std::string_view model, file.GetString(kModelKey));
+  if (model == "llama") return VocabularySpec::Type::kSpm;
+  if (model == "gpt2") return VocabularySpec::Type::kBpe;
+  return Status::Unsupported(
+      fmt::format("{}: expected 'llama' or 'gpt2', found '{}'", kModelKey, Printable(model)));
 }
 
 }  // namespace
+
+Result<VocabularySpec> VocabularyFromGguf(const GgufFile& file) {
+  VocabularySpec spec;
+  KVASIR_ASSIGN_OR_RETURN(spec.type, ReadType(file));
+  const bool is_spm = spec.type == VocabularySpec::Type::kSpm;
+  KVASIR_ASSIGN_OR_RETURN(spec.pre_name, file.GetString(kPreKey, "default"));
+  KVASIR_RETURN_IF_ERROR(ReadTokens(file, spec));
+  KVASIR_RETURN_IF_ERROR(ReadKinds(file, spec));
+  if (is_spm) {
+    KVASIR_RETURN_IF_ERROR(ReadScores(file, spec));
+  } else {
+    KVASIR_RETURN_IF_ERROR(ReadMerges(file, spec));
+  }
+  KVASIR_RETURN_IF_ERROR(ReadIds(file, spec));
+  const bool adds_bos = is_spm || PreTokenizerAddsBos(spec.pre_name);
+  KVASIR_ASSIGN_OR_RETURN(spec.add_bos, file.GetBool(kAddBosKey, adds_bos));
+  KVASIR_ASSIGN_OR_RETURN(spec.add_space_prefix, file.GetBool(kAddSpacePrefixKey, is_spm));
+  spec.add_space_prefix = spec.add_space_prefix && is_spm;
+  spec.byte_fallback = is_spm;
+  AddPhi3Rules(file, spec);
+  return spec;
+}
+
+Result<std::unique_ptr<Tokenizer>> TokenizerFromGguf(const GgufFile& file) {
+  KVASIR_ASSIGN_OR_RETURN(VocabularySpec spec, VocabularyFromGguf(file));
+  Result<std::unique_ptr<Tokenizer>> tokenizer = MakeTokenizer(std::move(spec));
+  if (!tokenizer.ok()) return std::move(tokenizer).status().WithContext(file.path());
+  return tokenizer;
+}
+
 }  // namespace kvasir

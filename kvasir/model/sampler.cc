@@ -124,16 +124,8 @@ TokenId Sampler::Greedy() const {
   return static_cast<TokenId>(std::max_element(logits_.begin(), logits_.end()) - logits_.begin());
 }
 
-void Sampler::KeepTopK() {
-  candidates_.clear();
-  const size_t k = options_.top_k > 0 ? static_cast<size_t>(options_.top_k) : logits_.size();
-  if (k >= logits_.size()) {
-    for (TokenId id = 0; id < n_vocab_; ++id) {
-      if (logits_[id] > kMinusInf) candidates_.push_back({id, logits_[id]});
-    }
-    std::sort(candidates_.begin(), candidates_.end(), MoreLikely{});
-    return;
-  }
+void Sampler::CollectTopK() {
+  const auto k = static_cast<size_t>(options_.top_k);
   // A heap of the best k, its worst on top: most of a large vocabulary fails one comparison.
   for (TokenId id = 0; id < n_vocab_; ++id) {
     const Candidate candidate{id, logits_[id]};
@@ -150,36 +142,43 @@ void Sampler::KeepTopK() {
   std::sort_heap(candidates_.begin(), candidates_.end(), MoreLikely{});
 }
 
-void Sampler::KeepTopP() {
-  if (options_.top_p >= 1.0f) return;
-  double total = 0;
-  weights_.clear();
-  for (const Candidate& candidate : candidates_) {
-    weights_.push_back(std::exp(double{candidate.logit} - candidates_.front().logit));
-    total += weights_.back();
+void Sampler::CollectAll() {
+  for (TokenId id = 0; id < n_vocab_; ++id) {
+    if (logits_[id] > kMinusInf) candidates_.push_back({id, logits_[id]});
   }
+}
+
+void Sampler::KeepTopP(float max) {
+  double total = 0;
+  for (const Candidate& candidate : candidates_) total += std::exp(double{candidate.logit} - max);
+  // Sorts only as far as the sum needs, in growing runs: the rest of the vocabulary stays unsorted.
   double sum = 0;
-  size_t n = 0;
-  while (n < candidates_.size()) {
-    sum += weights_[n++];
-    if (sum >= options_.top_p * total) break;
+  size_t n = 0, n_sorted = 0;
+  while (n < candidates_.size() && (n == 0 || sum < options_.top_p * total)) {
+    if (n == n_sorted) {
+      n_sorted = std::min(candidates_.size(), std::max<size_t>(256, 4 * n));
+      const auto begin = candidates_.begin() + static_cast<ptrdiff_t>(n);
+      const auto end = candidates_.begin() + static_cast<ptrdiff_t>(n_sorted);
+      if (end != candidates_.end()) {
+        std::nth_element(begin, end, candidates_.end(), MoreLikely{});
+      }
+      std::sort(begin, end, MoreLikely{});
+    }
+    sum += std::exp(double{candidates_[n++].logit} - max);
   }
   candidates_.resize(n);
 }
 
-void Sampler::KeepMinP() {
-  if (options_.min_p <= 0) return;
-  const double floor = candidates_.front().logit + std::log(double{options_.min_p});
-  size_t n = 1;
-  while (n < candidates_.size() && candidates_[n].logit >= floor) ++n;
-  candidates_.resize(n);
+void Sampler::KeepMinP(float max) {
+  const double floor = max + std::log(double{options_.min_p});
+  std::erase_if(candidates_, [&](const Candidate& candidate) { return candidate.logit < floor; });
 }
 
-TokenId Sampler::Draw() {
+TokenId Sampler::Draw(float max) {
   double total = 0;
   weights_.clear();
   for (const Candidate& candidate : candidates_) {
-    const double gap = double{candidate.logit} - candidates_.front().logit;
+    const double gap = double{candidate.logit} - max;
     weights_.push_back(std::exp(gap / options_.temperature));
     total += weights_.back();
   }
@@ -196,14 +195,20 @@ Result<TokenId> Sampler::Sample(std::span<const float> logits) {
   KVASIR_RETURN_IF_ERROR(CopyChecked(logits));
   Penalize();
   const TokenId best = Greedy();
-  if (logits_[best] == kMinusInf) {
+  const float max = logits_[best];
+  if (max == kMinusInf) {
     return Status::InvalidArgument("logits: expected a token that may be chosen, found all barred");
   }
   if (options_.temperature <= 0) return best;
-  KeepTopK();
-  KeepTopP();
-  KeepMinP();
-  return Draw();
+  candidates_.clear();
+  if (options_.top_k > 0 && options_.top_k < n_vocab_) {
+    CollectTopK();
+  } else {
+    CollectAll();
+  }
+  if (options_.top_p < 1) KeepTopP(max);
+  if (options_.min_p > 0) KeepMinP(max);
+  return Draw(max);
 }
 
 Logprobs ComputeLogprobs(std::span<const float> logits, TokenId chosen, int32_t n) {

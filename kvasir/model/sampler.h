@@ -65,10 +65,12 @@ class Sampler {
   void Penalize();
   Status CopyChecked(std::span<const float> logits);
   TokenId Greedy() const;
-  void KeepTopK();
-  void KeepTopP();
-  void KeepMinP();
-  TokenId Draw();
+  void CollectTopK();
+  void CollectAll();
+  // `max` is the largest logit.
+  void KeepTopP(float max);
+  void KeepMinP(float max);
+  TokenId Draw(float max);
 
   SamplerOptions options_;
   int32_t n_vocab_;
@@ -77,8 +79,8 @@ class Sampler {
   size_t oldest_ = 0;
   std::unordered_map<TokenId, int32_t> counts_;  // over history_
   std::vector<float> logits_;                    // (n_vocab) biased and penalised
-  std::vector<Candidate> candidates_;            // most likely first
-  std::vector<double> weights_;                  // of the candidates, unnormalised
+  std::vector<Candidate> candidates_;
+  std::vector<double> weights_;  // of the candidates, not divided by their sum
 };
 
 // The `n` most likely tokens under `logits`, most likely first, equals by id; and of `chosen` when

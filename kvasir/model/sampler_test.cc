@@ -58,8 +58,8 @@ std::vector<double> Definition(std::span<const float> logits, const SamplerOptio
   };
   std::vector<double> p = Softmax(values());
   if (options.top_p < 1) {
-    size_t n = 1;
-    while (n < p.size() && std::accumulate(p.begin(), p.begin() + n, 0.0) < options.top_p) ++n;
+    size_t n = 0;
+    for (double sum = 0; n < p.size() && (n == 0 || sum < options.top_p);) sum += p[n++];
     order.resize(n);
     p = Softmax(values());
   }
@@ -160,6 +160,29 @@ TEST(Sampler, KeepsTheLowerIdsAmongEqualsAtTheEdgeOfTopK) {
     if (counts[id] > 0) drawn.insert(id);
   }
   EXPECT_EQ(drawn, (std::set<int>{0, 1, 4}));
+}
+
+// Wide enough that top-p sorts in several runs.
+TEST(Sampler, KeepsTheSmallestSetOfTopPInAWideVocabulary) {
+  const std::vector<float> logits = RandomLogits(3000, 21);
+  constexpr int kDraws = 500;
+  for (const float top_p : {0.1f, 0.5f, 0.9f, 0.999f}) {
+    SamplerOptions options = Plain();
+    options.top_p = top_p;
+    options.temperature = 1e6f;  // draws all of the set alike
+    const std::vector<double> p = Definition(logits, options);
+    const std::vector<int> counts = Draws(options, logits, kDraws);
+    for (size_t id = 0; id < p.size(); ++id) {
+      if (p[id] == 0) {
+        EXPECT_EQ(counts[id], 0) << id;
+      }
+    }
+    // The set is not too small either: its size shows in how often a draw repeats.
+    const auto n_set = std::count_if(p.begin(), p.end(), [](double x) { return x > 0; });
+    const auto n_drawn = std::count_if(counts.begin(), counts.end(), [](int n) { return n > 0; });
+    const double expected = n_set * (1 - std::exp(-1.0 * kDraws / n_set));
+    EXPECT_NEAR(n_drawn, expected, 5 * std::sqrt(expected) + 1);
+  }
 }
 
 TEST(Sampler, RepeatsWithTheSameSeedAndDiffersWithAnother) {

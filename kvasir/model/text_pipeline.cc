@@ -229,7 +229,12 @@ void SplitWords(const TextPipeline& pipeline, std::string_view text, bool at_tex
       case SplitStep::Kind::kRegex: out.words = SplitByRegex(step, out.words); break;
       case SplitStep::Kind::kBytes:
         Rewrite(out, [](size_t, std::string_view word, std::string& buffer) {
-          for (const char byte : word) buffer += ByteToCharacter(static_cast<uint8_t>(byte));
+          buffer += BytesToAlphabet(word);
+        });
+        break;
+      case SplitStep::Kind::kReplaceSpaces:
+        Rewrite(out, [&](size_t, std::string_view word, std::string& buffer) {
+          buffer += ReplaceAll(word, " ", step.marker);
         });
         break;
       case SplitStep::Kind::kSpacePrefix: AddPrefix(out, step.marker, false); break;

@@ -22,10 +22,11 @@ struct NormalizeStep {
 
 struct SplitStep {
   enum class Kind : uint8_t {
-    kRegex,           // cut at the matches of `pattern`
-    kBytes,           // spell the bytes in the byte-level alphabet
-    kSpacePrefix,     // put `marker` before a word that does not start with it
-    kTextSpacePrefix  // the same for the first word of the text only
+    kRegex,            // cut at the matches of `pattern`
+    kBytes,            // spell the bytes in the byte-level alphabet
+    kReplaceSpaces,    // spell each U+0020 as `marker`
+    kSpacePrefix,      // put `marker` before a word that does not start with it
+    kTextSpacePrefix,  // the same for the first word of the text only
   };
   // What becomes of the matches.
   enum class Behavior : uint8_t {
