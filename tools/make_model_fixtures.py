@@ -7,8 +7,8 @@ say the same thing, model.gguf with the changes its converter makes: rows of Q a
 expected.json lists token sequences, the context they are meant for and the file of f32 logits,
 (tokens, vocab) row-major, computed in f32 with eager attention from the folder as written.
 
-Needs torch, transformers, safetensors, gguf and numpy. Output is a function of this file and of the
-versions of those packages:
+Needs torch, transformers, safetensors, gguf and numpy. The committed files come from torch 2.6.0,
+transformers 5.23.0 and gguf 0.19.0, and are written again to the byte by:
 
     python tools/make_model_fixtures.py [--out DIR] [NAME...]
 """
