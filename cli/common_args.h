@@ -45,7 +45,7 @@ struct PromptArgs {
   std::string file;
   int32_t n_predict = -1;  // -1 = until the model ends or the context is full
   bool escape = true;      // \n and friends in -p
-  bool display_prompt = true;
+  bool display_prompt = false;
   std::vector<std::string> stop;
 };
 

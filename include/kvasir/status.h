@@ -60,7 +60,7 @@ class [[nodiscard]] Status {
 template <typename T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : value_(std::move(value)) {}  // NOLINT: implicit by design
+  Result(T value) : value_(std::move(value)) {}         // NOLINT: implicit by design
   Result(Status status) : status_(std::move(status)) {  // NOLINT: implicit by design
     assert(!status_.ok());
   }
@@ -68,9 +68,18 @@ class [[nodiscard]] Result {
   bool ok() const { return value_.has_value(); }
   const Status& status() const& { return status_; }
   Status status() && { return std::move(status_); }
-  T& value() & { assert(ok()); return *value_; }
-  const T& value() const& { assert(ok()); return *value_; }
-  T&& value() && { assert(ok()); return std::move(*value_); }
+  T& value() & {
+    assert(ok());
+    return *value_;
+  }
+  const T& value() const& {
+    assert(ok());
+    return *value_;
+  }
+  T&& value() && {
+    assert(ok());
+    return std::move(*value_);
+  }
   T& operator*() & { return value(); }
   const T& operator*() const& { return value(); }
   T&& operator*() && { return std::move(*this).value(); }
@@ -88,15 +97,15 @@ class [[nodiscard]] Result {
 #define KVASIR_CONCAT(a, b) KVASIR_CONCAT_INNER(a, b)
 
 // Returns early when `expr`, a Status, is not ok.
-#define KVASIR_RETURN_IF_ERROR(expr)                       \
-  do {                                                     \
+#define KVASIR_RETURN_IF_ERROR(expr)                                                        \
+  do {                                                                                      \
     if (::kvasir::Status kvasir_status = (expr); !kvasir_status.ok()) return kvasir_status; \
   } while (false)
 
 // Declares `lhs` from a Result, or returns its Status early.
 #define KVASIR_ASSIGN_OR_RETURN(lhs, expr) \
   KVASIR_ASSIGN_OR_RETURN_IMPL(KVASIR_CONCAT(kvasir_result_, __LINE__), lhs, expr)
-#define KVASIR_ASSIGN_OR_RETURN_IMPL(result, lhs, expr)    \
-  auto result = (expr);                                    \
-  if (!result.ok()) return std::move(result).status();     \
+#define KVASIR_ASSIGN_OR_RETURN_IMPL(result, lhs, expr) \
+  auto result = (expr);                                 \
+  if (!result.ok()) return std::move(result).status();  \
   lhs = std::move(result).value()

@@ -7,8 +7,8 @@
 namespace kvasir {
 namespace {
 
-// About 50 microseconds: longer than the serial stretch between two loops of a layer.
-constexpr int kSpins = 20000;
+// Some tens of microseconds: longer than the serial stretch between two loops of a layer.
+constexpr int kSpins = 2000;
 
 int AvailableCpus() {
   cpu_set_t set;
@@ -24,7 +24,9 @@ inline void Relax() {
 
 }  // namespace
 
-ThreadTeam::ThreadTeam(int n_thread) : n_thread_(n_thread > 0 ? n_thread : AvailableCpus()) {
+ThreadTeam::ThreadTeam(int n_thread)
+    : n_thread_(n_thread > 0 ? n_thread : AvailableCpus()),
+      spins_(n_thread_ <= AvailableCpus() ? kSpins : 0) {  // a spinner would hold back a worker
   for (int thread = 1; thread < n_thread_; ++thread) {
     workers_.emplace_back([this, thread] { Worker(thread); });
   }
@@ -55,7 +57,7 @@ void ThreadTeam::RunErased(int64_t n_task, Erased call, const void* body) {
   Work(0);
   for (int spins = 0; n_busy_.load(std::memory_order_acquire) > 0; ++spins) {
     // With more threads than CPUs a worker may not be running: let it.
-    if (spins < kSpins) {
+    if (spins < spins_) {
       Relax();
     } else {
       std::this_thread::yield();
@@ -74,7 +76,7 @@ void ThreadTeam::Work(int thread) {
 void ThreadTeam::Worker(int thread) {
   uint64_t seen = 0;
   while (true) {
-    for (int spins = 0; epoch_.load(std::memory_order_acquire) == seen && spins < kSpins; ++spins) {
+    for (int spins = 0; epoch_.load(std::memory_order_acquire) == seen && spins < spins_; ++spins) {
       Relax();
     }
     if (epoch_.load(std::memory_order_acquire) == seen) {

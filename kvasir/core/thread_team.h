@@ -49,6 +49,7 @@ class ThreadTeam {
   void Worker(int thread);
 
   int n_thread_;
+  int spins_;
   Erased call_ = nullptr;
   const void* body_ = nullptr;
   int64_t n_task_ = 0;

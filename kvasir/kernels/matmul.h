@@ -3,7 +3,8 @@
 // Reduction order, the same in every variant, for one token or many, so that results are equal to
 // the bit whatever the ISA, thread count, batch or chunk:
 //  - float weights (f32, f16, bf16): one fma chain per output element in ascending k, from 0;
-//  - quantised weights: activations are rounded to int8 in blocks with f32 scales, products inside a
+//  - quantised weights: activations are rounded to int8 in blocks with f32 scales, products inside
+//  a
 //    block are summed exactly in integers, and blocks are added by one fma chain per output element
 //    in ascending order. matmul_scalar.cc is the definition, type by type.
 #pragma once
@@ -12,8 +13,8 @@
 #include <cstdint>
 
 #include "kvasir/core/thread_team.h"
-#include "kvasir/kernels/tensor_type.h"
 #include "kvasir/kernels/tensor.h"
+#include "kvasir/kernels/tensor_type.h"
 
 namespace kvasir {
 

@@ -28,12 +28,12 @@ struct RopeSpec {
   int32_t n_rot = 0;  // leading channels of a head that rotate, <= head_dim
   double freq_base = 10000.0;
   RopeScaling scaling = RopeScaling::kNone;
-  double factor = 1.0;                 // linear, yarn, llama3: context extension factor
-  int32_t original_context = 0;        // yarn, llama3, longrope
-  double attn_factor = 0.0;            // yarn, longrope magnitude; 0 = derive from `factor`
-  double beta_fast = 32.0, beta_slow = 1.0;             // yarn
-  double low_freq_factor = 1.0, high_freq_factor = 4.0; // llama3
-  std::vector<float> freq_divisors;    // (n_rot/2) GGUF rope_freqs.weight: freq /= divisor
+  double factor = 1.0;                       // linear, yarn, llama3: context extension factor
+  int32_t original_context = 0;              // yarn, llama3, longrope
+  double attn_factor = 0.0;                  // yarn, longrope magnitude; 0 = derive from `factor`
+  double beta_fast = 32.0, beta_slow = 1.0;  // yarn
+  double low_freq_factor = 1.0, high_freq_factor = 4.0;  // llama3
+  std::vector<float> freq_divisors;  // (n_rot/2) GGUF rope_freqs.weight: freq /= divisor
   std::vector<float> long_factors, short_factors;  // (n_rot/2) longrope; long is used when the
                                                    // session's context exceeds original_context
 };
@@ -61,8 +61,8 @@ struct ModelSpec {
   // Per layer: tokens a query may look back, itself included (a query at p sees positions
   // > p - window); 0 = all. gemma's local layers, phi3, Mistral.
   std::vector<int32_t> window;
-  RopeSpec rope;        // layers with the global base
-  RopeSpec rope_local;  // gemma3's local layers
+  RopeSpec rope;                      // layers with the global base
+  RopeSpec rope_local;                // gemma3's local layers
   std::vector<bool> uses_local_rope;  // per layer
 
   // Bytes of K and V that one token takes over all layers at `bits` per element.
@@ -82,7 +82,7 @@ struct LayerWeights {
   std::vector<float> ffn_norm;        // (n_embd)
   Tensor w_gate, w_up, w_down;        // (n_ff, n_embd) x2, (n_embd, n_ff)
   std::vector<float> b_gate, b_up, b_down;
-  std::vector<float> ffn_post_norm;   // (n_embd): gemma
+  std::vector<float> ffn_post_norm;  // (n_embd): gemma
 };
 
 struct Weights {
@@ -108,7 +108,7 @@ struct Model {
   std::string path;
   std::string file_kind;  // "gguf v3", "hf"
   uint64_t n_parameters = 0;
-  uint64_t weight_bytes = 0;  // of the mapped tensors
+  uint64_t weight_bytes = 0;                       // of the mapped tensors
   std::vector<std::shared_ptr<const void>> files;  // what the views borrow from
 };
 

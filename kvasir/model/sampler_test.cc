@@ -162,15 +162,16 @@ TEST(Sampler, KeepsTheLowerIdsAmongEqualsAtTheEdgeOfTopK) {
   EXPECT_EQ(drawn, (std::set<int>{0, 1, 4}));
 }
 
-// Wide enough that top-p sorts in several runs; every token outside the definition's set is barred.
+// Wide enough that top-p sorts in several runs.
 TEST(Sampler, KeepsTheSmallestSetOfTopPInAWideVocabulary) {
-  const std::vector<float> logits = RandomLogits(5000, 21);
+  const std::vector<float> logits = RandomLogits(3000, 21);
+  constexpr int kDraws = 500;
   for (const float top_p : {0.1f, 0.5f, 0.9f, 0.999f}) {
     SamplerOptions options = Plain();
     options.top_p = top_p;
     options.temperature = 1e6f;  // draws all of the set alike
     const std::vector<double> p = Definition(logits, options);
-    const std::vector<int> counts = Draws(options, logits, 2000);
+    const std::vector<int> counts = Draws(options, logits, kDraws);
     for (size_t id = 0; id < p.size(); ++id) {
       if (p[id] == 0) {
         EXPECT_EQ(counts[id], 0) << id;
@@ -179,7 +180,7 @@ TEST(Sampler, KeepsTheSmallestSetOfTopPInAWideVocabulary) {
     // The set is not too small either: its size shows in how often a draw repeats.
     const auto n_set = std::count_if(p.begin(), p.end(), [](double x) { return x > 0; });
     const auto n_drawn = std::count_if(counts.begin(), counts.end(), [](int n) { return n > 0; });
-    const double expected = n_set * (1 - std::exp(-2000.0 / n_set));
+    const double expected = n_set * (1 - std::exp(-1.0 * kDraws / n_set));
     EXPECT_NEAR(n_drawn, expected, 5 * std::sqrt(expected) + 1);
   }
 }

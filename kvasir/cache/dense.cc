@@ -1,0 +1,137 @@
+#include "kvasir/cache/dense.h"
+
+#include <algorithm>
+#include <cassert>
+#include <cstring>
+#include <utility>
+
+namespace kvasir {
+namespace {
+
+int64_t TileCount(int64_t n_kv) { return (n_kv + kTileTokens - 1) / kTileTokens; }
+
+// Writes one token's key as a column and its value as a row of a tile.
+template <typename T>
+void PutKey(std::byte* tile, int slot, const T* k, int head_dim) {
+  T* column = reinterpret_cast<T*>(tile) + slot;
+  for (int j = 0; j < head_dim; ++j) column[j * kTileTokens] = k[j];
+}
+
+}  // namespace
+
+DenseSegment::DenseSegment(const DenseLayout& layout,
+                           std::vector<std::shared_ptr<const ArenaBlock>> tiles, Positions pos,
+                           std::vector<float> bias)
+    : Segment(layout.head_dim), layout_(layout), tiles_(std::move(tiles)), bias_(std::move(bias)) {
+  pos_ = std::move(pos);
+  if (!bias_.empty()) bias_.resize(tiles_.size() * kTileTokens);
+}
+
+std::string_view DenseSegment::format() const {
+  const bool k16 = layout_.k_format == TileFormat::kF16;
+  const bool v16 = layout_.v_format == TileFormat::kF16;
+  return k16 ? (v16 ? "f16" : "f16/f32") : (v16 ? "f32/f16" : "f32");
+}
+
+int64_t DenseSegment::bytes() const {
+  return static_cast<int64_t>(tiles_.size()) * layout_.tile_bytes() + pos_.bytes() +
+         static_cast<int64_t>(bias_.capacity() * sizeof(float));
+}
+
+Status DenseSegment::LoadTiles(int64_t first, int n, AttendScratch&, TileRun* run) const {
+  run->k_format = layout_.k_format;
+  run->v_format = layout_.v_format;
+  for (int i = 0; i < n; ++i) {
+    const std::byte* tile = tiles_[first + i]->data();
+    run->k[i] = tile;
+    run->v[i] = tile + layout_.k_bytes();
+  }
+  return Status::Ok();
+}
+
+Tail::Tail(const DenseLayout& layout, SlabArena& arena)
+    : DenseSegment(layout, {}, {}), arena_(&arena) {}
+
+Status Tail::Append(std::span<const int32_t> pos, const float* k_roped, const float* v,
+                    int64_t stride) {
+  const int64_t n_tile = TileCount(n_kv() + static_cast<int64_t>(pos.size()));
+  const size_t n_before = tiles_.size();
+  while (static_cast<int64_t>(tiles_.size()) < n_tile) {
+    Result<ArenaBlock> tile = arena_->Allocate(layout_.tile_bytes());
+    if (!tile.ok()) {
+      tiles_.resize(n_before);
+      return std::move(tile).status();
+    }
+    tiles_.push_back(std::make_shared<const ArenaBlock>(std::move(*tile)));
+  }
+  const AttendKernels& kernels = ActiveAttendKernels();
+  std::vector<uint16_t> half(layout_.head_dim);
+  for (size_t i = 0; i < pos.size(); ++i) {
+    const int64_t token = n_kv();
+    const int slot = static_cast<int>(token % kTileTokens);
+    std::byte* tile = tiles_[token / kTileTokens]->data();
+    const float* k_row = k_roped + static_cast<int64_t>(i) * stride;
+    const float* v_row = v + static_cast<int64_t>(i) * stride;
+    if (layout_.k_format == TileFormat::kF16) {
+      kernels.pack_f16(k_row, half.data(), layout_.head_dim);
+      PutKey(tile, slot, half.data(), layout_.head_dim);
+    } else {
+      PutKey(tile, slot, k_row, layout_.head_dim);
+    }
+    std::byte* v_tile = tile + layout_.k_bytes();
+    const int64_t v_offset = int64_t{slot} * PaddedDim(layout_.head_dim);
+    if (layout_.v_format == TileFormat::kF16) {
+      kernels.pack_f16(v_row, reinterpret_cast<uint16_t*>(v_tile) + v_offset, layout_.head_dim);
+    } else {
+      std::memcpy(reinterpret_cast<float*>(v_tile) + v_offset, v_row,
+                  static_cast<size_t>(layout_.head_dim) * sizeof(float));
+    }
+    pos_.Append(pos[i]);
+  }
+  return Status::Ok();
+}
+
+void Tail::Truncate(int64_t n) {
+  assert(n <= n_kv());
+  pos_.Truncate(n);
+  tiles_.resize(TileCount(n));
+}
+
+std::shared_ptr<const DenseSegment> Tail::Seal(int64_t n) {
+  assert(n > 0 && n <= n_kv() && (n % kTileTokens == 0 || n == n_kv()));
+  const auto split = tiles_.begin() + TileCount(n);
+  std::vector<std::shared_ptr<const ArenaBlock>> sealed(tiles_.begin(), split);
+  tiles_.erase(tiles_.begin(), split);
+  auto segment = std::make_shared<const DenseSegment>(layout_, std::move(sealed), pos_.Slice(0, n));
+  pos_ = pos_.Slice(n, n_kv());
+  return segment;
+}
+
+std::vector<std::shared_ptr<const ArenaBlock>> Tail::ReleaseTiles() {
+  pos_.Truncate(0);
+  return std::exchange(tiles_, {});
+}
+
+Result<Tail> Tail::Copy() const {
+  Tail copy(layout_, *arena_);
+  for (const auto& tile : tiles_) {
+    KVASIR_ASSIGN_OR_RETURN(ArenaBlock block, arena_->Allocate(layout_.tile_bytes()));
+    std::memcpy(block.data(), tile->data(), static_cast<size_t>(layout_.tile_bytes()));
+    copy.tiles_.push_back(std::make_shared<const ArenaBlock>(std::move(block)));
+  }
+  copy.pos_ = pos_;
+  return copy;
+}
+
+Result<std::shared_ptr<const Segment>> MakeDenseSegment(const DenseLayout& layout, SlabArena& arena,
+                                                        std::span<const int32_t> pos,
+                                                        const float* k_roped, const float* v,
+                                                        std::span<const float> bias) {
+  Tail tail(layout, arena);
+  KVASIR_RETURN_IF_ERROR(tail.Append(pos, k_roped, v, layout.head_dim));
+  if (bias.empty()) return std::shared_ptr<const Segment>(tail.Seal(tail.n_kv()));
+  return std::shared_ptr<const Segment>(std::make_shared<const DenseSegment>(
+      layout, tail.ReleaseTiles(), Positions(pos), std::vector<float>(bias.begin(), bias.end())));
+}
+
+}  // namespace kvasir

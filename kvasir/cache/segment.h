@@ -1,0 +1,124 @@
+// A segment: tokens of one (layer, kv head) that can answer attention over themselves. Dense runs,
+// quantised blocks, retrieved subsets and compensation tokens are all segments; a cache is a list
+// of them (segment_list.h), and their partial states merge exactly.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "kvasir/cache/partial_state.h"
+#include "kvasir/cache/positions.h"
+#include "kvasir/kernels/attend.h"
+#include "kvasir/status.h"
+
+namespace kvasir {
+
+// Query rows of one kv head: every query head of its group, for one or many tokens.
+struct QueryRows {
+  const float* q = nullptr;      // (n_row, head_dim) RoPE applied, times attn_scale, and times
+                                 // log2(e) unless softcap > 0
+  const int32_t* pos = nullptr;  // (n_row)
+  int n_row = 0;
+  int head_dim = 0;
+  int32_t pos_min = 0, pos_max = 0;  // over the rows
+  int32_t window = 0;                // a row at p sees positions in (p - window, p]; 0 = [0, p]
+  float softcap = 0;                 // logit = softcap * tanh(logit / softcap); 0 = none
+};
+
+// Working memory of one thread, for at most kMaxRows rows.
+class AttendScratch {
+ public:
+  static constexpr int kMaxRows = 64;
+  static constexpr int kLogitFloats = kMaxRows * 4 * kTileTokens;
+  explicit AttendScratch(int head_dim);
+  static int64_t Bytes(int head_dim);
+
+  float* logits() { return memory_.data(); }
+  float* q() { return memory_.data() + kLogitFloats; }              // (kMaxRows, head_dim)
+  float* k_tiles() { return q() + int64_t{kMaxRows} * head_dim_; }  // 4 f32 tiles
+  float* v_tiles() { return k_tiles() + int64_t{4} * kTileTokens * head_dim_; }
+  StateView span_state(int n_row) { return MakeStateView(states_, n_row, PaddedDim(head_dim_)); }
+  StateView total_state(int n_row) {
+    return MakeStateView(states_ + StateFloats(kMaxRows, PaddedDim(head_dim_)), n_row,
+                         PaddedDim(head_dim_));
+  }
+  uint16_t* visible() { return visible_.data(); }
+  int32_t* row_pos() { return row_pos_.data(); }
+
+ private:
+  int head_dim_;
+  std::vector<float> memory_;
+  float* states_;
+  std::vector<uint16_t> visible_;
+  std::vector<int32_t> row_pos_;
+};
+
+// Up to 16 consecutive tiles of a segment, as pointers into it or into scratch.
+struct TileRun {
+  static constexpr int kMaxTiles = 16;
+  TileFormat k_format = TileFormat::kF16;
+  TileFormat v_format = TileFormat::kF16;
+  const void* k[kMaxTiles];
+  const void* v[kMaxTiles];
+};
+
+// What a row needs to turn logits into normalised weights: its state after all merges.
+struct RowNorm {
+  float exponent = 0;  // -inf: the row saw nothing
+  float inv_sum = 0;
+};
+
+// Receives normalised weights: `weights` is (n_row, n_token), rows `stride` floats apart, for the
+// tokens [first, first + n_token) of the segment.
+using WeightSink =
+    std::function<void(const float* weights, int stride, int n_row, int64_t first, int n_token)>;
+
+// Immutable and shared once sealed; then safe to use from many threads.
+class Segment {
+ public:
+  explicit Segment(int head_dim) : head_dim_(head_dim) {}
+  virtual ~Segment() = default;
+
+  int head_dim() const { return head_dim_; }
+  int64_t n_kv() const { return pos_.size(); }
+  const Positions& pos() const { return pos_; }
+  // Name of the number format, as in recipe strings.
+  virtual std::string_view format() const = 0;
+  // Bytes held by this segment alone: payload, scales, positions, bias.
+  virtual int64_t bytes() const = 0;
+  // (n_kv) base-2 logit bias per key; null = none.
+  virtual const float* bias() const { return nullptr; }
+
+  // Merges tokens [begin, end) of the segment into `states`, continuing their chains.
+  //   lane  index of token `begin` in its list, modulo 16
+  // Tokens that the mask hides add nothing. `states` is unchanged on error.
+  virtual Status Attend(const QueryRows& rows, int64_t begin, int64_t end, int lane,
+                        AttendScratch& scratch, const StateView& states) const;
+
+  // The second pass, after all states have merged: normalised weights of tokens [begin, end).
+  virtual Status VisitWeights(const QueryRows& rows, const RowNorm* norms, int64_t begin,
+                              int64_t end, AttendScratch& scratch, const WeightSink& sink) const;
+
+  // Points `run` at tiles [first, first + n), n <= 4 where tiles must be rebuilt into scratch and
+  // n <= TileRun::kMaxTiles where tiles_in_place().
+  virtual Status LoadTiles(int64_t first, int n, AttendScratch& scratch, TileRun* run) const = 0;
+  virtual bool tiles_in_place() const { return false; }
+
+  // Rebuilds tokens [begin, end) as f32: k_roped and v, each (end - begin, head_dim).
+  Status Decode(int64_t begin, int64_t end, float* k, float* v) const;
+
+ protected:
+  int head_dim_;
+  Positions pos_;
+
+ private:
+  struct Step;
+  Status NextStep(const QueryRows& rows, int64_t begin, int64_t end, AttendScratch& scratch,
+                  int64_t token, Step* step) const;
+};
+
+}  // namespace kvasir

@@ -1,0 +1,181 @@
+#include "kvasir/cache/segment_list.h"
+
+#include <algorithm>
+#include <cassert>
+
+namespace kvasir {
+namespace {
+
+// The first tokens of a sealed segment that others still hold whole.
+class PrefixSegment final : public Segment {
+ public:
+  PrefixSegment(std::shared_ptr<const Segment> whole, int64_t n)
+      : Segment(whole->head_dim()), whole_(std::move(whole)) {
+    pos_ = whole_->pos().Slice(0, n);
+  }
+  std::string_view format() const override { return whole_->format(); }
+  int64_t bytes() const override { return whole_->bytes(); }
+  const float* bias() const override { return whole_->bias(); }
+  bool tiles_in_place() const override { return whole_->tiles_in_place(); }
+  Status Attend(const QueryRows& rows, int64_t begin, int64_t end, int lane, AttendScratch& scratch,
+                const StateView& states) const override {
+    return whole_->Attend(rows, begin, end, lane, scratch, states);
+  }
+  Status VisitWeights(const QueryRows& rows, const RowNorm* norms, int64_t begin, int64_t end,
+                      AttendScratch& scratch, const WeightSink& sink) const override {
+    return whole_->VisitWeights(rows, norms, begin, end, scratch, sink);
+  }
+  Status LoadTiles(int64_t first, int n, AttendScratch& scratch, TileRun* run) const override {
+    return whole_->LoadTiles(first, n, scratch, run);
+  }
+
+ private:
+  std::shared_ptr<const Segment> whole_;
+};
+
+}  // namespace
+
+int64_t SegmentList::n_span() const {
+  return (n_released_ + n_kv() + kSpanTokens - 1) / kSpanTokens;
+}
+
+int64_t SegmentList::bytes() const {
+  int64_t bytes = tail_.bytes();
+  for (const auto& segment : sealed_) bytes += segment->bytes();
+  return bytes;
+}
+
+template <typename Visit>
+Status SegmentList::ForRange(int64_t begin, int64_t end, const Visit& visit) const {
+  int64_t base = 0;
+  const auto visit_segment = [&](const Segment& segment) {
+    const int64_t from = std::max(begin, base);
+    const int64_t to = std::min(end, base + segment.n_kv());
+    const int64_t segment_base = base;
+    base += segment.n_kv();
+    if (from >= to) return Status::Ok();
+    return visit(segment, from - segment_base, to - segment_base, from);
+  };
+  for (const auto& segment : sealed_) {
+    if (base >= end) return Status::Ok();
+    KVASIR_RETURN_IF_ERROR(visit_segment(*segment));
+  }
+  return visit_segment(tail_);
+}
+
+int32_t SegmentList::pos(int64_t index) const {
+  int32_t pos = -1;
+  const Status found =
+      ForRange(index, index + 1, [&](const Segment& s, int64_t i, int64_t, int64_t) {
+        pos = s.pos()[i];
+        return Status::Ok();
+      });
+  assert(found.ok());
+  static_cast<void>(found);
+  return pos;
+}
+
+std::vector<int32_t> SegmentList::AllPositions() const {
+  std::vector<int32_t> all;
+  all.reserve(static_cast<size_t>(n_kv()));
+  const auto add = [&](const Segment& segment) {
+    for (int64_t i = 0; i < segment.n_kv(); ++i) all.push_back(segment.pos()[i]);
+  };
+  for (const auto& segment : sealed_) add(*segment);
+  add(tail_);
+  return all;
+}
+
+Status SegmentList::AttendSpan(const QueryRows& rows, int64_t span, AttendScratch& scratch,
+                               const StateView& states) const {
+  const int64_t begin = std::max<int64_t>(0, span * kSpanTokens - n_released_);
+  const int64_t end = std::min(n_kv(), (span + 1) * kSpanTokens - n_released_);
+  return ForRange(begin, end, [&](const Segment& s, int64_t from, int64_t to, int64_t index) {
+    const int lane = static_cast<int>((index + n_released_) % kTileTokens);
+    return s.Attend(rows, from, to, lane, scratch, states);
+  });
+}
+
+Status SegmentList::Attend(const QueryRows& rows, AttendScratch& scratch,
+                           const StateView& states) const {
+  const StateView span_state = scratch.span_state(rows.n_row);
+  for (int64_t span = n_released_ / kSpanTokens; span < n_span(); ++span) {
+    ResetStates(span_state);
+    KVASIR_RETURN_IF_ERROR(AttendSpan(rows, span, scratch, span_state));
+    MergeStates(states, span_state);
+  }
+  return Status::Ok();
+}
+
+Status SegmentList::VisitWeights(const QueryRows& rows, const RowNorm* norms,
+                                 AttendScratch& scratch, const WeightSink& sink) const {
+  return ForRange(0, n_kv(), [&](const Segment& s, int64_t from, int64_t to, int64_t index) {
+    return s.VisitWeights(
+        rows, norms, from, to, scratch,
+        [&](const float* weights, int stride, int n_row, int64_t first, int n_token) {
+          sink(weights, stride, n_row, index + first - from, n_token);
+        });
+  });
+}
+
+Status SegmentList::Decode(int64_t begin, int64_t end, float* k, float* v) const {
+  return ForRange(begin, end, [&](const Segment& s, int64_t from, int64_t to, int64_t index) {
+    const int64_t offset = (index - begin) * s.head_dim();
+    return s.Decode(from, to, k + offset, v + offset);
+  });
+}
+
+void SegmentList::SealTail(int64_t n) {
+  if (n == 0) return;
+  sealed_.push_back(tail_.Seal(n));
+  n_sealed_ += n;
+}
+
+void SegmentList::SealTailAs(int64_t n, std::shared_ptr<const Segment> encoded) {
+  assert(encoded->n_kv() == n);
+  tail_.Seal(n);
+  sealed_.push_back(std::move(encoded));
+  n_sealed_ += n;
+}
+
+void SegmentList::ReplaceSealed(std::vector<std::shared_ptr<const Segment>> sealed) {
+  sealed_ = std::move(sealed);
+  n_sealed_ = 0;
+  for (const auto& segment : sealed_) n_sealed_ += segment->n_kv();
+}
+
+void SegmentList::Truncate(int32_t pos) {
+  tail_.Truncate(tail_.pos().CountBelow(pos));
+  while (tail_.n_kv() == 0 && !sealed_.empty()) {
+    const int64_t keep = sealed_.back()->pos().CountBelow(pos);
+    const int64_t held = sealed_.back()->n_kv();
+    if (keep == held) return;
+    n_sealed_ -= held - keep;
+    if (keep > 0) {
+      sealed_.back() = std::make_shared<const PrefixSegment>(std::move(sealed_.back()), keep);
+      return;
+    }
+    sealed_.pop_back();
+  }
+}
+
+void SegmentList::ReleaseBefore(int32_t pos) {
+  auto keep = sealed_.begin();
+  while (keep != sealed_.end() && (*keep)->pos()[(*keep)->n_kv() - 1] < pos) {
+    n_sealed_ -= (*keep)->n_kv();
+    n_released_ += (*keep)->n_kv();
+    ++keep;
+  }
+  sealed_.erase(sealed_.begin(), keep);
+}
+
+Result<SegmentList> SegmentList::Fork() const {
+  KVASIR_ASSIGN_OR_RETURN(Tail tail, tail_.Copy());
+  SegmentList fork = SegmentList(std::move(tail));
+  fork.sealed_ = sealed_;
+  fork.n_sealed_ = n_sealed_;
+  fork.n_released_ = n_released_;
+  return fork;
+}
+
+}  // namespace kvasir

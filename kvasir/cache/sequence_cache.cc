@@ -1,0 +1,263 @@
+#include "kvasir/cache/sequence_cache.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cassert>
+#include <mutex>
+
+namespace kvasir {
+namespace {
+
+// Sealing unit of layers with a window: how coarsely old tokens are released.
+constexpr int64_t kWindowSeal = 4 * kTileTokens;
+
+// Keeps the error of the lowest task, so that what is reported does not depend on timing.
+class FirstError {
+ public:
+  void Set(int64_t task, Status status) {
+    std::lock_guard lock(mutex_);
+    if (status_.ok() || task < task_) {
+      task_ = task;
+      status_ = std::move(status);
+    }
+  }
+  Status Take() { return std::move(status_); }
+
+ private:
+  std::mutex mutex_;
+  int64_t task_ = 0;
+  Status status_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<AttendWorkspace>> AttendWorkspace::Create(const CacheShape& shape,
+                                                                 int n_thread, ByteLedger& ledger) {
+  std::unique_ptr<AttendWorkspace> workspace(new AttendWorkspace(ledger));
+  KVASIR_ASSIGN_OR_RETURN(workspace->charge_,
+                          ByteCharge::Take(ledger, ByteKind::kScratch,
+                                           n_thread * AttendScratch::Bytes(shape.head_dim)));
+  for (int i = 0; i < n_thread; ++i) {
+    workspace->threads_.push_back(std::make_unique<AttendScratch>(shape.head_dim));
+  }
+  return workspace;
+}
+
+Result<float*> AttendWorkspace::States(int64_t n) {
+  if (n > static_cast<int64_t>(states_.size())) {
+    states_charge_.Reset();
+    states_ = {};
+    KVASIR_ASSIGN_OR_RETURN(
+        states_charge_,
+        ByteCharge::Take(ledger_, ByteKind::kScratch, n * static_cast<int64_t>(sizeof(float))));
+    states_.resize(static_cast<size_t>(n));
+  }
+  return states_.data();
+}
+
+SequenceCache::SequenceCache(const CacheShape& shape, TileFormat k_format, TileFormat v_format,
+                             SlabArena& arena)
+    : shape_(shape), arena_(arena) {
+  assert(shape.n_head % shape.n_kv_head == 0);
+  assert(shape.group() <= AttendScratch::kMaxRows);
+  shape_.window.resize(shape.n_layer, 0);
+  const DenseLayout layout{shape.head_dim, k_format, v_format};
+  lists_.reserve(static_cast<size_t>(shape.n_layer) * shape.n_kv_head);
+  for (int i = 0; i < shape.n_layer * shape.n_kv_head; ++i) lists_.emplace_back(layout, arena);
+}
+
+int64_t SequenceCache::bytes() const {
+  int64_t bytes = 0;
+  for (const SegmentList& list : lists_) bytes += list.bytes();
+  return bytes;
+}
+
+Status SequenceCache::Append(int layer, std::span<const int32_t> pos, const float* k_roped,
+                             const float* v, ThreadTeam& team) {
+  FirstError error;
+  team.Run(shape_.n_kv_head, [&](int64_t kv_head, int) {
+    const int64_t offset = kv_head * shape_.head_dim;
+    Status status =
+        list(layer, static_cast<int>(kv_head))
+            .Append(pos, k_roped + offset, v + offset, int64_t{shape_.n_kv_head} * shape_.head_dim);
+    if (!status.ok()) error.Set(kv_head, std::move(status));
+  });
+  return error.Take();
+}
+
+void SequenceCache::Advance(int32_t n_pos) {
+  n_pos_ = n_pos;
+  for (int layer = 0; layer < shape_.n_layer; ++layer) {
+    const int32_t window = shape_.window[layer];
+    if (window == 0) continue;
+    for (int kv_head = 0; kv_head < shape_.n_kv_head; ++kv_head) {
+      SegmentList& held = list(layer, kv_head);
+      while (held.tail().n_kv() >= 2 * kWindowSeal) held.SealTail(kWindowSeal);
+      // The next query, at n_pos, sees positions above n_pos - window.
+      held.ReleaseBefore(n_pos - window + 1);
+    }
+  }
+}
+
+// Query rows of one kv head for some tokens, gathered and scaled.
+struct SequenceCache::RowBlock {
+  QueryRows rows;
+  int kv_head;
+  int first_token, n_token;
+};
+
+SequenceCache::RowBlock SequenceCache::Gather(int layer, const LayerQueries& queries, int kv_head,
+                                              int first_token, int n_token,
+                                              AttendScratch& scratch) const {
+  const int group = shape_.group(), d = shape_.head_dim;
+  const float scale = queries.softcap > 0 ? queries.scale : queries.scale * kLog2E;
+  float* q = scratch.q();
+  for (int t = 0; t < n_token; ++t) {
+    const int64_t token = first_token + t;
+    const float* from = queries.q + (token * shape_.n_head + int64_t{kv_head} * group) * d;
+    for (int i = 0; i < group * d; ++i) *q++ = from[i] * scale;
+    std::fill_n(scratch.row_pos() + t * group, group, queries.pos[token]);
+  }
+  QueryRows rows;
+  rows.q = scratch.q();
+  rows.pos = scratch.row_pos();
+  rows.n_row = n_token * group;
+  rows.head_dim = d;
+  rows.pos_min = queries.pos[first_token];
+  rows.pos_max = queries.pos[first_token + n_token - 1];
+  rows.window = shape_.window[layer];
+  rows.softcap = queries.softcap;
+  return {rows, kv_head, first_token, n_token};
+}
+
+void SequenceCache::Finish(const RowBlock& block, const LayerQueries& queries,
+                           const StateView& states, float* out) const {
+  const int group = shape_.group(), d = shape_.head_dim;
+  for (int t = 0; t < block.n_token; ++t) {
+    const int64_t head =
+        int64_t{block.first_token + t} * shape_.n_head + int64_t{block.kv_head} * group;
+    FinishStates(states.Rows(t * group, group), d, out + head * d, d);
+    if (queries.norms == nullptr) continue;
+    for (int i = 0; i < group; ++i) {
+      const int row = t * group + i;
+      const float total = TotalWeight(states.sum + row * 16);
+      queries.norms[head + i] = {states.exponent[row], total > 0 ? 1.0f / total : 0.0f};
+    }
+  }
+}
+
+Status SequenceCache::Attend(int layer, const LayerQueries& queries, ThreadTeam& team,
+                             AttendWorkspace& workspace, float* out) const {
+  const int n_token = static_cast<int>(queries.pos.size());
+  const int group = shape_.group();
+  const int block_tokens = std::min(n_token, AttendScratch::kMaxRows / group);
+  const int64_t n_block = (n_token + block_tokens - 1) / block_tokens;
+  const int64_t n_task = n_block * shape_.n_kv_head;
+  const auto gather = [&](int64_t task, AttendScratch& scratch) {
+    // Late blocks see the most tokens: they go first.
+    const auto first = static_cast<int>(n_block - 1 - task / shape_.n_kv_head) * block_tokens;
+    return Gather(layer, queries, static_cast<int>(task % shape_.n_kv_head), first,
+                  std::min(block_tokens, n_token - first), scratch);
+  };
+  FirstError error;
+  if (n_task >= 4 * team.size()) {
+    team.Run(n_task, [&](int64_t task, int thread) {
+      AttendScratch& scratch = workspace.thread(thread);
+      const RowBlock block = gather(task, scratch);
+      const StateView states = scratch.total_state(block.rows.n_row);
+      ResetStates(states);
+      Status status = list(layer, block.kv_head).Attend(block.rows, scratch, states);
+      if (!status.ok()) return error.Set(task, std::move(status));
+      Finish(block, queries, states, out);
+    });
+    return error.Take();
+  }
+  // Few rows (decode): threads share the spans, and the states are merged afterwards in order.
+  int64_t n_span = 0, first_span = INT64_MAX;
+  for (int kv_head = 0; kv_head < shape_.n_kv_head; ++kv_head) {
+    const SegmentList& held = list(layer, kv_head);
+    first_span = std::min(first_span, held.n_released() / kSpanTokens);
+    n_span = std::max(n_span, held.n_span());
+  }
+  n_span -= first_span;
+  const int d_pad = PaddedDim(shape_.head_dim);
+  const int64_t state_floats = StateFloats(block_tokens * group, d_pad);
+  KVASIR_ASSIGN_OR_RETURN(float* memory, workspace.States(n_task * n_span * state_floats));
+  team.Run(n_task * n_span, [&](int64_t item, int thread) {
+    AttendScratch& scratch = workspace.thread(thread);
+    const RowBlock block = gather(item / n_span, scratch);
+    const StateView states = MakeStateView(memory + item * state_floats, block.rows.n_row, d_pad);
+    ResetStates(states);
+    Status status = list(layer, block.kv_head)
+                        .AttendSpan(block.rows, first_span + item % n_span, scratch, states);
+    if (!status.ok()) error.Set(item, std::move(status));
+  });
+  KVASIR_RETURN_IF_ERROR(error.Take());
+  for (int64_t task = 0; task < n_task; ++task) {
+    AttendScratch& scratch = workspace.thread(0);
+    const RowBlock block = gather(task, scratch);
+    const StateView total = scratch.total_state(block.rows.n_row);
+    ResetStates(total);
+    for (int64_t span = 0; span < n_span; ++span) {
+      MergeStates(total, MakeStateView(memory + (task * n_span + span) * state_floats,
+                                       block.rows.n_row, d_pad));
+    }
+    Finish(block, queries, total, out);
+  }
+  return Status::Ok();
+}
+
+Status SequenceCache::VisitWeights(int layer, int kv_head, const LayerQueries& queries, int token,
+                                   AttendScratch& scratch, const WeightSink& sink) const {
+  assert(queries.norms != nullptr);
+  const RowBlock block = Gather(layer, queries, kv_head, token, 1, scratch);
+  const RowNorm* norms =
+      queries.norms + int64_t{token} * shape_.n_head + int64_t{kv_head} * shape_.group();
+  return list(layer, kv_head).VisitWeights(block.rows, norms, scratch, sink);
+}
+
+int32_t SequenceCache::rewind_floor() const {
+  int32_t floor = 0;
+  for (int layer = 0; layer < shape_.n_layer; ++layer) {
+    const SegmentList& held = list(layer, 0);
+    if (shape_.window[layer] == 0 || held.n_released() == 0) continue;
+    // The query at pos sees from pos - window + 1 on; all of that must still be held.
+    const int32_t first_held = held.n_kv() > 0 ? held.pos(0) : n_pos_;
+    floor = std::max(floor, first_held + shape_.window[layer] - 1);
+  }
+  return std::min(floor, n_pos_);
+}
+
+Status SequenceCache::Truncate(int32_t pos) {
+  if (pos != 0 && pos < rewind_floor()) {
+    return Status::InvalidArgument(
+        fmt::format("cannot rewind to position {}: sliding-window layers hold tokens only for "
+                    "positions from {} to {}",
+                    pos, rewind_floor(), n_pos_));
+  }
+  const DenseLayout layout = lists_.front().tail().layout();
+  for (SegmentList& list : lists_) {
+    if (pos == 0) {
+      list = SegmentList(layout, arena_);
+    } else {
+      list.Truncate(pos);
+    }
+  }
+  n_pos_ = std::min(n_pos_, pos);
+  return Status::Ok();
+}
+
+Result<std::unique_ptr<SequenceCache>> SequenceCache::Fork() const {
+  const DenseLayout& layout = lists_.front().tail().layout();
+  auto fork = std::make_unique<SequenceCache>(shape_, layout.k_format, layout.v_format, arena_);
+  fork->lists_.clear();
+  for (const SegmentList& list : lists_) {
+    KVASIR_ASSIGN_OR_RETURN(SegmentList copy, list.Fork());
+    fork->lists_.push_back(std::move(copy));
+  }
+  fork->n_pos_ = n_pos_;
+  return fork;
+}
+
+}  // namespace kvasir

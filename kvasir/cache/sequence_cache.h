@@ -1,0 +1,109 @@
+// The KV cache of one sequence: a segment list per (layer, kv head).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "kvasir/cache/segment_list.h"
+#include "kvasir/core/byte_ledger.h"
+#include "kvasir/core/slab_arena.h"
+#include "kvasir/core/thread_team.h"
+#include "kvasir/status.h"
+
+namespace kvasir {
+
+// What the cache must know of a model.
+struct CacheShape {
+  int n_layer = 0;
+  int n_head = 0;
+  int n_kv_head = 0;
+  int head_dim = 0;
+  std::vector<int32_t> window;  // per layer; 0 = full. Tokens out of every window are released
+
+  int group() const { return n_head / n_kv_head; }
+};
+
+// One layer's queries. Views borrow.
+struct LayerQueries {
+  const float* q = nullptr;      // (n_token, n_head, head_dim), RoPE applied, not scaled
+  std::span<const int32_t> pos;  // (n_token) ascending
+  float scale = 1.0f;            // multiplies q.k
+  float softcap = 0.0f;
+  // (n_token, n_head) receives what VisitWeights needs; null = not wanted.
+  RowNorm* norms = nullptr;
+};
+
+// Scratch that attention of any sequence of one shape needs, one set per thread.
+class AttendWorkspace {
+ public:
+  static Result<std::unique_ptr<AttendWorkspace>> Create(const CacheShape& shape, int n_thread,
+                                                         ByteLedger& ledger);
+  AttendScratch& thread(int i) { return *threads_[i]; }
+  // At least n floats, kept between calls. Errors: kOutOfMemory.
+  Result<float*> States(int64_t n);
+
+ private:
+  explicit AttendWorkspace(ByteLedger& ledger) : ledger_(ledger) {}
+  ByteLedger& ledger_;
+  std::vector<std::unique_ptr<AttendScratch>> threads_;
+  ByteCharge charge_, states_charge_;
+  std::vector<float> states_;
+};
+
+// One writer at a time. The arena must outlive it.
+class SequenceCache {
+ public:
+  SequenceCache(const CacheShape& shape, TileFormat k_format, TileFormat v_format,
+                SlabArena& arena);
+
+  const CacheShape& shape() const { return shape_; }
+  SegmentList& list(int layer, int kv_head) { return lists_[layer * shape_.n_kv_head + kv_head]; }
+  const SegmentList& list(int layer, int kv_head) const {
+    return lists_[layer * shape_.n_kv_head + kv_head];
+  }
+  // Position the next token takes: the sequence's true length, whatever is held.
+  int32_t n_pos() const { return n_pos_; }
+  int64_t bytes() const;
+  SlabArena& arena() const { return arena_; }
+
+  // Appends one layer's tokens.
+  //   k_roped, v (n_token, n_kv_head, head_dim)
+  // Errors: kOutOfMemory; call Truncate(n_pos()) to forget what other layers and heads took.
+  Status Append(int layer, std::span<const int32_t> pos, const float* k_roped, const float* v,
+                ThreadTeam& team);
+  // Marks positions below `n_pos` as complete in all layers, and releases what no window needs.
+  void Advance(int32_t n_pos);
+
+  // out (n_token, n_head, head_dim). The same bits for any thread count and any way of dividing the
+  // tokens into calls.
+  Status Attend(int layer, const LayerQueries& queries, ThreadTeam& team,
+                AttendWorkspace& workspace, float* out) const;
+  // Second pass for the query heads of one kv head at one token: weights of every held token.
+  //   q (group, head_dim) as in LayerQueries, norms (group)
+  Status VisitWeights(int layer, int kv_head, const LayerQueries& queries, int token,
+                      AttendScratch& scratch, const WeightSink& sink) const;
+
+  // The longest prefix that can be rewound to: layers with windows have let older tokens go.
+  // Truncate(pos) is valid for pos in [rewind_floor(), n_pos()], and for 0.
+  int32_t rewind_floor() const;
+  // Forgets positions >= pos. Errors: kInvalidArgument below rewind_floor(), save for 0.
+  Status Truncate(int32_t pos);
+  // Shares sealed segments; copies the tails.
+  Result<std::unique_ptr<SequenceCache>> Fork() const;
+
+ private:
+  struct RowBlock;
+  RowBlock Gather(int layer, const LayerQueries& queries, int kv_head, int first_token, int n_token,
+                  AttendScratch& scratch) const;
+  void Finish(const RowBlock& block, const LayerQueries& queries, const StateView& states,
+              float* out) const;
+
+  CacheShape shape_;
+  SlabArena& arena_;
+  std::vector<SegmentList> lists_;
+  int32_t n_pos_ = 0;
+};
+
+}  // namespace kvasir

@@ -1,0 +1,114 @@
+#include "kvasir/core/slab_arena.h"
+
+#include <fmt/format.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cassert>
+#include <cstring>
+
+namespace kvasir {
+namespace {
+
+constexpr int64_t kPage = 4096;
+constexpr int64_t kHugePage = int64_t{2} << 20;
+// Small caches start with small slabs; each further slab of a size doubles up to a huge page.
+constexpr int64_t kFirstSlab = int64_t{64} << 10;
+
+int64_t RoundUp(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+
+}  // namespace
+
+ArenaBlock& ArenaBlock::operator=(ArenaBlock&& other) noexcept {
+  std::swap(arena_, other.arena_);
+  std::swap(data_, other.data_);
+  std::swap(bytes_, other.bytes_);
+  return *this;
+}
+
+ArenaBlock::~ArenaBlock() {
+  if (data_ != nullptr) arena_->Free(data_, bytes_);
+}
+
+SlabArena::~SlabArena() {
+  assert(used_ == 0);
+  for (const auto& [base, slab] : slabs_) {
+    munmap(slab->base, static_cast<size_t>(slab->bytes));
+    ledger_.Release(kind_, slab->bytes);
+  }
+}
+
+Result<SlabArena::Slab*> SlabArena::MapSlab(SizeClass& size_class, int64_t block_bytes) {
+  const int64_t target = std::min(kHugePage, kFirstSlab << std::min<int64_t>(size_class.n_slab, 5));
+  const int64_t bytes = RoundUp(std::max(target / block_bytes, int64_t{1}) * block_bytes, kPage);
+  KVASIR_RETURN_IF_ERROR(ledger_.Charge(kind_, bytes));
+  void* base = mmap(nullptr, static_cast<size_t>(bytes), PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (base == MAP_FAILED) {
+    ledger_.Release(kind_, bytes);
+    return Status::OutOfMemory(
+        fmt::format("the system refused {} for {}", FormatBytes(bytes), ByteKindName(kind_)));
+  }
+  auto slab = std::make_unique<Slab>();
+  slab->base = static_cast<std::byte*>(base);
+  slab->bytes = bytes;
+  slab->n_block = bytes / block_bytes;
+  Slab* raw = slab.get();
+  slabs_.emplace(raw->base, std::move(slab));
+  size_class.with_room.insert(raw);
+  ++size_class.n_slab;
+  mapped_ += bytes;
+  return raw;
+}
+
+Result<ArenaBlock> SlabArena::Allocate(int64_t bytes) {
+  assert(bytes > 0);
+  bytes = RoundUp(bytes, 64);
+  std::lock_guard lock(mutex_);
+  SizeClass& size_class = classes_[bytes];
+  if (size_class.with_room.empty()) {
+    KVASIR_RETURN_IF_ERROR(MapSlab(size_class, bytes).status());
+  }
+  Slab* slab = *size_class.with_room.begin();
+  std::byte* data;
+  if (!slab->free.empty()) {
+    data = slab->base + slab->free.back() * bytes;
+    slab->free.pop_back();
+    std::memset(data, 0, static_cast<size_t>(bytes));
+  } else {
+    data = slab->base + slab->next++ * bytes;  // fresh from the system: already zero
+  }
+  if (slab->free.empty() && slab->next == slab->n_block) size_class.with_room.erase(slab);
+  used_ += bytes;
+  return ArenaBlock(this, data, bytes);
+}
+
+void SlabArena::Free(std::byte* data, int64_t bytes) {
+  std::lock_guard lock(mutex_);
+  auto it = std::prev(slabs_.upper_bound(data));
+  Slab* slab = it->second.get();
+  SizeClass& size_class = classes_[bytes];
+  slab->free.push_back(static_cast<int32_t>((data - slab->base) / bytes));
+  size_class.with_room.insert(slab);
+  used_ -= bytes;
+  if (static_cast<int64_t>(slab->free.size()) == slab->next) {
+    size_class.with_room.erase(slab);
+    --size_class.n_slab;
+    munmap(slab->base, static_cast<size_t>(slab->bytes));
+    ledger_.Release(kind_, slab->bytes);
+    mapped_ -= slab->bytes;
+    slabs_.erase(it);
+  }
+}
+
+int64_t SlabArena::mapped_bytes() const {
+  std::lock_guard lock(mutex_);
+  return mapped_;
+}
+
+int64_t SlabArena::used_bytes() const {
+  std::lock_guard lock(mutex_);
+  return used_;
+}
+
+}  // namespace kvasir

@@ -1,0 +1,87 @@
+// Fixed-size blocks cut from large slabs: what KV tiles and sealed blocks live in. Slabs are mapped
+// on demand, so memory follows use, and unmapped when their last block is freed, so that evicted
+// bytes really go back to the system.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <utility>
+#include <vector>
+
+#include "kvasir/core/byte_ledger.h"
+#include "kvasir/status.h"
+
+namespace kvasir {
+
+class SlabArena;
+
+// Owns one block; the arena must outlive it. Contents are zero when handed out.
+class ArenaBlock {
+ public:
+  ArenaBlock() = default;
+  ArenaBlock(ArenaBlock&& other) noexcept
+      : arena_(std::exchange(other.arena_, nullptr)),
+        data_(std::exchange(other.data_, nullptr)),
+        bytes_(std::exchange(other.bytes_, 0)) {}
+  ArenaBlock& operator=(ArenaBlock&& other) noexcept;
+  ~ArenaBlock();
+
+  std::byte* data() const { return data_; }
+  int64_t bytes() const { return bytes_; }  // as accounted: the size asked for, rounded up to 64
+
+ private:
+  friend class SlabArena;
+  ArenaBlock(SlabArena* arena, std::byte* data, int64_t bytes)
+      : arena_(arena), data_(data), bytes_(bytes) {}
+  SlabArena* arena_ = nullptr;
+  std::byte* data_ = nullptr;
+  int64_t bytes_ = 0;
+};
+
+// Thread-safe. Whole slabs are charged to the ledger, so that what is accounted is what is mapped.
+class SlabArena {
+ public:
+  SlabArena(ByteLedger& ledger, ByteKind kind) : ledger_(ledger), kind_(kind) {}
+  ~SlabArena();
+  SlabArena(const SlabArena&) = delete;
+  SlabArena& operator=(const SlabArena&) = delete;
+
+  // A zeroed block of at least `bytes`, aligned to 64. Errors: kOutOfMemory.
+  Result<ArenaBlock> Allocate(int64_t bytes);
+
+  int64_t mapped_bytes() const;
+  int64_t used_bytes() const;  // of live blocks
+  ByteLedger& ledger() const { return ledger_; }
+
+ private:
+  friend class ArenaBlock;
+  struct Slab {
+    std::byte* base = nullptr;
+    int64_t bytes = 0;
+    int64_t n_block = 0;
+    int64_t next = 0;           // blocks from here on were never handed out and are still zero
+    std::vector<int32_t> free;  // indices of blocks given back
+  };
+  struct LowerAddress {
+    bool operator()(const Slab* a, const Slab* b) const { return a->base < b->base; }
+  };
+  struct SizeClass {
+    int64_t n_slab = 0;
+    std::set<Slab*, LowerAddress> with_room;  // the lowest is filled first
+  };
+  void Free(std::byte* data, int64_t bytes);
+  Result<Slab*> MapSlab(SizeClass& size_class, int64_t block_bytes);
+
+  ByteLedger& ledger_;
+  const ByteKind kind_;
+  mutable std::mutex mutex_;
+  int64_t mapped_ = 0, used_ = 0;
+  std::map<int64_t, SizeClass> classes_;                     // by block size
+  std::map<const std::byte*, std::unique_ptr<Slab>> slabs_;  // by address
+};
+
+}  // namespace kvasir

@@ -1,0 +1,69 @@
+#include "kvasir/core/slab_arena.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <random>
+#include <vector>
+
+namespace kvasir {
+namespace {
+
+TEST(SlabArena, GivesZeroedBlocksAndReturnsEverySlab) {
+  ByteLedger ledger;
+  SlabArena arena(ledger, ByteKind::kKv);
+  std::mt19937 rng(1);
+  struct Live {
+    ArenaBlock block;
+    unsigned char fill;
+  };
+  std::vector<Live> live;
+  int64_t used = 0;
+  for (int step = 0; step < 5000; ++step) {
+    if (live.empty() || rng() % 5 < 3) {
+      const int64_t bytes = 64 * (1 + static_cast<int64_t>(rng() % 3) * 30);
+      auto block = arena.Allocate(bytes - static_cast<int64_t>(rng() % 64));
+      ASSERT_TRUE(block.ok());
+      ASSERT_EQ(block->bytes(), bytes);
+      ASSERT_EQ(reinterpret_cast<uintptr_t>(block->data()) % 64, 0u);
+      for (int64_t i = 0; i < bytes; ++i) ASSERT_EQ(block->data()[i], std::byte{0});
+      const auto fill = static_cast<unsigned char>(1 + rng() % 255);
+      std::memset(block->data(), fill, static_cast<size_t>(bytes));
+      used += bytes;
+      live.push_back({std::move(*block), fill});
+    } else {
+      std::swap(live[rng() % live.size()], live.back());
+      for (int64_t i = 0; i < live.back().block.bytes(); ++i) {
+        ASSERT_EQ(live.back().block.data()[i], std::byte{live.back().fill});
+      }
+      used -= live.back().block.bytes();
+      live.pop_back();
+    }
+    ASSERT_EQ(arena.used_bytes(), used);
+    ASSERT_EQ(ledger.held(ByteKind::kKv), arena.mapped_bytes());
+    ASSERT_GE(arena.mapped_bytes(), used);
+  }
+  live.clear();
+  EXPECT_EQ(arena.mapped_bytes(), 0);
+  EXPECT_EQ(ledger.held(), 0);
+}
+
+TEST(SlabArena, RefusesWhatTheLedgerRefuses) {
+  ByteLedger ledger(100000);
+  SlabArena arena(ledger, ByteKind::kKv);
+  std::vector<ArenaBlock> blocks;
+  while (true) {
+    auto block = arena.Allocate(4096);
+    if (!block.ok()) {
+      EXPECT_EQ(block.status().code(), StatusCode::kOutOfMemory);
+      break;
+    }
+    blocks.push_back(std::move(*block));
+    ASSERT_LT(blocks.size(), 100u);
+  }
+  EXPECT_EQ(blocks.size(), 16u);
+  EXPECT_LE(ledger.peak(), 100000);
+}
+
+}  // namespace
+}  // namespace kvasir

@@ -1,0 +1,95 @@
+#include "kvasir/kernels/matmul.h"
+
+#include <algorithm>
+#include <cassert>
+
+#include "kvasir/core/isa.h"
+#include "kvasir/kernels/matmul_kernels.h"
+
+namespace kvasir {
+namespace {
+
+const MatMulKernels& Kernels() {
+  switch (ActiveIsa()) {
+#if defined(__x86_64__)
+    case Isa::kAvx512: return kMatMulAvx512;
+    case Isa::kAvx2: return kMatMulAvx2;
+#endif
+    default: return kMatMulScalar;
+  }
+}
+
+int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// How the output is cut into tasks. Rows come in whole panels of 16, the widest that a variant
+// uses; tokens in whole tiles.
+struct Split {
+  int64_t rows;
+  int64_t tokens;
+};
+
+Split ChooseSplit(const Tensor& w, int64_t n_token, int n_thread) {
+  constexpr int64_t kPanel = 16;
+  constexpr int64_t kTaskBytes = 512 << 10;  // weights of a task when few tokens share them
+  const int64_t by_bytes = kTaskBytes / (kPanel * static_cast<int64_t>(w.row_bytes));
+  const int64_t by_thread = CeilDiv(w.rows, kPanel * 4 * n_thread);
+  const int64_t panels = std::max<int64_t>(1, std::min(by_bytes, by_thread));
+  return {panels * kPanel, std::max<int64_t>(1, n_token)};
+}
+
+}  // namespace
+
+Preparation PreparationOf(TensorType weights) {
+  switch (InfoOf(weights).block_elements) {
+    case 32: return Preparation::kQ8x32;
+    case 256: return Preparation::kQ8x256;
+    default: return Preparation::kFloat;
+  }
+}
+
+size_t TokenBytes(Preparation preparation, int64_t cols) {
+  const size_t n = static_cast<size_t>(cols);
+  switch (preparation) {
+    case Preparation::kFloat: return n * sizeof(float);
+    case Preparation::kQ8x32: return n / 32 * kRecord32;
+    case Preparation::kQ8x256: return n / 256 * kRecord256;
+  }
+  return 0;
+}
+
+size_t PreparedBytes(TensorType weights, int64_t n_token, int64_t cols) {
+  return static_cast<size_t>(n_token) * TokenBytes(PreparationOf(weights), cols);
+}
+
+bool SamePreparation(TensorType a, TensorType b) { return PreparationOf(a) == PreparationOf(b); }
+
+void PrepareActivations(TensorType weights, const float* x, int64_t x_stride, int64_t n_token,
+                        int64_t cols, void* out, ThreadTeam& team) {
+  assert(cols % static_cast<int64_t>(InfoOf(weights).block_elements) == 0);
+  const Preparation preparation = PreparationOf(weights);
+  const size_t token_bytes = TokenBytes(preparation, cols);
+  const MatMulKernels& kernels = Kernels();
+  team.Run(CeilDiv(n_token, kTokenTile), [&](int64_t tile, int) {
+    const int64_t t0 = tile * kTokenTile;
+    const int nt = static_cast<int>(std::min<int64_t>(kTokenTile, n_token - t0));
+    kernels.prepare_tile(preparation, x + t0 * x_stride, x_stride, nt, cols,
+                         static_cast<std::byte*>(out) + static_cast<size_t>(t0) * token_bytes);
+  });
+}
+
+void MatMul(const Tensor& w, const void* prepared, int64_t n_token, float* y, int64_t y_stride,
+            ThreadTeam& team) {
+  const MatMulCall call{w, static_cast<const std::byte*>(prepared), n_token, y, y_stride};
+  const MatMulKernels& kernels = Kernels();
+  const Split split = ChooseSplit(w, n_token, team.size());
+  const int64_t row_tasks = CeilDiv(w.rows, split.rows);
+  const int64_t token_tasks = CeilDiv(n_token, split.tokens);
+  team.Run(row_tasks * token_tasks, [&](int64_t task, int) {
+    const int64_t row = task % row_tasks * split.rows;
+    const int64_t token = task / row_tasks * split.tokens;
+    kernels.rows(call, row, std::min(row + split.rows, w.rows), token,
+                 std::min(token + split.tokens, n_token));
+  });
+}
+
+}  // namespace kvasir

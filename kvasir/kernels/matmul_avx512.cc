@@ -1,0 +1,153 @@
+// Panels of 16 rows in 512-bit registers, VNNI for integer products.
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // g++ 12 on its own intrinsics, PR105593
+#include <immintrin.h>
+
+#include "kvasir/kernels/matmul_panel-inl.h"
+
+namespace kvasir {
+namespace {
+
+template <typename T>
+T LoadAs(const void* at) {
+  T value;
+  std::memcpy(&value, at, sizeof(value));
+  return value;
+}
+
+struct Avx512 {
+  using I = __m512i;  // 16 int32, or 16 times four bytes
+  using F = __m512;
+  static constexpr int kLanes = 16;
+  static constexpr bool kSignedBytes = false;  // the product takes unsigned codes
+
+  static I Zero() { return _mm512_setzero_si512(); }
+  static F ZeroFloat() { return _mm512_setzero_ps(); }
+  static I Constant(uint32_t x) { return _mm512_set1_epi32(static_cast<int>(x)); }
+  static I Broadcast(const void* at) { return _mm512_set1_epi32(LoadAs<int32_t>(at)); }
+  static F BroadcastFloat(const void* at) { return _mm512_set1_ps(LoadAs<float>(at)); }
+  static I And(I a, uint32_t mask) { return _mm512_and_si512(a, Constant(mask)); }
+  static I Xor(I a, uint32_t mask) { return _mm512_xor_si512(a, Constant(mask)); }
+  static I Or(I a, I b) { return _mm512_or_si512(a, b); }
+  static I Add(I a, I b) { return _mm512_add_epi32(a, b); }
+  static I Sub(I a, I b) { return _mm512_sub_epi32(a, b); }
+  static I Mul(I a, I b) { return _mm512_mullo_epi32(a, b); }
+  template <int n>
+  static I Shl(I a) {
+    return _mm512_slli_epi32(a, n);
+  }
+  template <int n>
+  static I Shr(I a) {
+    return _mm512_srli_epi32(a, n);
+  }
+  template <int n>
+  static I Sar(I a) {
+    return _mm512_srai_epi32(a, n);
+  }
+  static F ToFloat(I a) { return _mm512_cvtepi32_ps(a); }
+  static F Mul(F a, F b) { return _mm512_mul_ps(a, b); }
+  static F Fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
+  static F FmaNegated(F a, F b, F c) { return _mm512_fnmadd_ps(a, b, c); }
+
+  // acc + code . q over 4 * n columns; q is broadcast to every row.
+  template <int kMaxCode, int n>
+  static I Dot(I acc, const I* code, const std::byte* q) {
+#pragma GCC unroll 8
+    for (int i = 0; i < n; ++i) acc = _mm512_dpbusd_epi32(acc, code[i], Broadcast(q + 4 * i));
+    return acc;
+  }
+  static I DotPairs(I acc, I pairs, const std::byte* sums) {
+    return _mm512_dpwssd_epi32(acc, pairs, Broadcast(sums));
+  }
+
+  static __mmask16 Mask(int rows) { return static_cast<__mmask16>((1u << rows) - 1); }
+  static F LoadRows(const float* y, int rows) { return _mm512_maskz_loadu_ps(Mask(rows), y); }
+  static void StoreRows(float* y, int rows, F value) {
+    _mm512_mask_storeu_ps(y, Mask(rows), value);
+  }
+
+  // out[j] lane r = dword j of row r's 16 bytes. 128-bit lane l of quad[i] is row 4 * l + i, so
+  // that a transposition inside 128-bit lanes puts rows in order.
+  static void LoadTransposed(PanelAt at, I* out) {
+    I quad[4];
+    for (size_t i = 0; i < 4; ++i) {
+      const auto row = [&](size_t l) {
+        return _mm_loadu_si128(reinterpret_cast<const __m128i*>(at.p + (4 * l + i) * at.stride));
+      };
+      I x = _mm512_castsi128_si512(row(0));
+      x = _mm512_inserti32x4(x, row(1), 1);
+      x = _mm512_inserti32x4(x, row(2), 2);
+      quad[i] = _mm512_inserti32x4(x, row(3), 3);
+    }
+    const I low01 = _mm512_unpacklo_epi32(quad[0], quad[1]);
+    const I low23 = _mm512_unpacklo_epi32(quad[2], quad[3]);
+    const I high01 = _mm512_unpackhi_epi32(quad[0], quad[1]);
+    const I high23 = _mm512_unpackhi_epi32(quad[2], quad[3]);
+    out[0] = _mm512_unpacklo_epi64(low01, low23);
+    out[1] = _mm512_unpackhi_epi64(low01, low23);
+    out[2] = _mm512_unpacklo_epi64(high01, high23);
+    out[3] = _mm512_unpackhi_epi64(high01, high23);
+  }
+
+  static I LoadDword(PanelAt at) {
+    alignas(64) uint32_t lanes[16];
+    for (size_t r = 0; r < 16; ++r) lanes[r] = LoadAs<uint32_t>(at.p + r * at.stride);
+    return _mm512_load_si512(lanes);
+  }
+  static F LoadHalf(PanelAt at) {
+    const auto h = [&](size_t r) { return LoadAs<int16_t>(at.p + r * at.stride); };
+    return _mm512_cvtph_ps(_mm256_set_epi16(h(15), h(14), h(13), h(12), h(11), h(10), h(9), h(8),
+                                            h(7), h(6), h(5), h(4), h(3), h(2), h(1), h(0)));
+  }
+  static F LowHalf(I dwords) { return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(dwords)); }
+  static F HighHalf(I dwords) { return LowHalf(Shr<16>(dwords)); }
+
+  // Weights that are floats: kStep columns of every row at once, or one.
+  struct F32 {
+    static constexpr size_t kBytes = 4;
+    static constexpr int kStep = 4;
+    static void LoadColumns(PanelAt at, F* out) {
+      I raw[4];
+      LoadTransposed(at, raw);
+      for (int i = 0; i < 4; ++i) out[i] = _mm512_castsi512_ps(raw[i]);
+    }
+    static F LoadColumn(PanelAt at) { return _mm512_castsi512_ps(LoadDword(at)); }
+  };
+  struct F16 {
+    static constexpr size_t kBytes = 2;
+    static constexpr int kStep = 8;
+    static void LoadColumns(PanelAt at, F* out) {
+      I raw[4];
+      LoadTransposed(at, raw);
+      for (int i = 0; i < 4; ++i) {
+        out[2 * i] = LowHalf(raw[i]);
+        out[2 * i + 1] = HighHalf(raw[i]);
+      }
+    }
+    static F LoadColumn(PanelAt at) { return LoadHalf(at); }
+  };
+  struct BF16 {
+    static constexpr size_t kBytes = 2;
+    static constexpr int kStep = 8;
+    static void LoadColumns(PanelAt at, F* out) {
+      I raw[4];
+      LoadTransposed(at, raw);
+      for (int i = 0; i < 4; ++i) {
+        out[2 * i] = _mm512_castsi512_ps(Shl<16>(raw[i]));
+        out[2 * i + 1] = _mm512_castsi512_ps(And(raw[i], 0xffff0000));
+      }
+    }
+    static F LoadColumn(PanelAt at) {
+      alignas(64) uint32_t lanes[16];
+      for (size_t r = 0; r < 16; ++r) {
+        lanes[r] = static_cast<uint32_t>(LoadAs<uint16_t>(at.p + r * at.stride)) << 16;
+      }
+      return _mm512_castsi512_ps(_mm512_load_si512(lanes));
+    }
+  };
+};
+
+}  // namespace
+
+const MatMulKernels kMatMulAvx512 = {RowsOf<Avx512>, PrepareTile};
+
+}  // namespace kvasir

@@ -1,0 +1,367 @@
+// The matrix product over panels, written once for every vector class V (see matmul_avx512.cc for
+// its members). One token reads the weights in place; more tokens share a panel unpacked to
+// scratch, a chunk of columns at a time, so that scratch is small and stays in the first cache.
+// Partial results wait in y between chunks, which leaves each chain as it is.
+#pragma once
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "kvasir/kernels/activations-inl.h"
+#include "kvasir/kernels/matmul_kernels.h"
+#include "kvasir/kernels/panel_formats-inl.h"
+
+namespace kvasir {
+namespace {
+
+// Each family below has: the elements and bytes of a block; the columns of a chunk; Packed, a block
+// unpacked; Pack; and Run, which adds n blocks to the accumulators of NT tokens, where `source[b]`
+// gives a block, unpacked there and then (Direct) or before (const Packed*).
+
+template <class Unpacked>
+struct Direct {
+  PanelAt at;
+  size_t block_bytes;
+  Unpacked operator[](int64_t b) const {
+    return Unpacked(at + static_cast<size_t>(b) * block_bytes);
+  }
+};
+
+template <class V, class Codec>
+struct Family32 {
+  static constexpr int64_t kElements = 32;
+  static constexpr size_t kBytes = Codec::kBytes;
+  static constexpr int64_t kChunk = 1024;
+  struct Packed : PanelBlock32<V, Codec::kHasMin> {
+    Packed() = default;
+    explicit Packed(PanelAt at) { Codec::Load(at, *this); }
+  };
+  using Source = Direct<Packed>;
+
+  static const std::byte* Advance(const std::byte* tile, int nt, int64_t n_block) {
+    return tile + static_cast<size_t>(n_block) * Record32{nt}.bytes();
+  }
+
+  static void Pack(PanelAt at, int64_t n_block, Packed* packed) {
+    for (int64_t b = 0; b < n_block; ++b) {
+      Codec::Load(at + static_cast<size_t>(b) * kBytes, packed[b]);
+    }
+  }
+
+  template <int NT, class From>
+  static void Run(const From& source, int64_t n_block, const std::byte* tile,
+                  typename V::F (&acc)[NT]) {
+    constexpr Record32 kRecord{NT};
+    for (int64_t b = 0; b < n_block; ++b, tile += kRecord.bytes()) {
+      const auto& block = source[b];
+#pragma GCC unroll 8
+      for (int t = 0; t < NT; ++t) {
+        auto sum = V::Zero();
+        if constexpr (Codec::kOffsetShift != 0) {
+          sum = V::template Shl<Codec::kOffsetShift>(V::Broadcast(tile + kRecord.NegativeSum(t)));
+        }
+        sum = V::template Dot<Codec::kMaxCode, 8>(sum, block.code, tile + kRecord.Q(t));
+        const auto scale = V::Mul(block.d, V::BroadcastFloat(tile + kRecord.D(t)));
+        acc[t] = V::Fma(scale, V::ToFloat(sum), acc[t]);
+        if constexpr (Codec::kHasMin) {
+          acc[t] = V::Fma(block.m, V::BroadcastFloat(tile + kRecord.S(t)), acc[t]);
+        }
+      }
+    }
+  }
+};
+
+template <class V, class Codec>
+struct Family256 {
+  static constexpr int64_t kElements = 256;
+  static constexpr size_t kBytes = Codec::kBytes;
+  static constexpr int64_t kChunk = 1024;
+  static constexpr int kRunsOf32 = 32 / Codec::kRun;
+  using Header = typename Codec::Header;
+  struct Packed {
+    Header header;
+    PanelPair<V> pair[4];
+    const PanelPair<V>& Pair(int p) const { return pair[p]; }
+  };
+  struct Unpacked {
+    Header header;
+    mutable typename Codec::Reader reader;
+    explicit Unpacked(PanelAt at) : reader(at) { header.Load(at); }
+    PanelPair<V> Pair(int p) const { return reader(p); }
+  };
+  using Source = Direct<Unpacked>;
+
+  static const std::byte* Advance(const std::byte* tile, int nt, int64_t n_block) {
+    return tile + static_cast<size_t>(n_block) * Record256{nt}.bytes();
+  }
+
+  static void Pack(PanelAt at, int64_t n_block, Packed* packed) {
+    for (int64_t b = 0; b < n_block; ++b) {
+      const PanelAt block = at + static_cast<size_t>(b) * kBytes;
+      packed[b].header.Load(block);
+      typename Codec::Reader reader(block);
+      for (int p = 0; p < 4; ++p) packed[b].pair[p] = reader(p);
+    }
+  }
+
+  template <int NT, class From>
+  static void Run(const From& source, int64_t n_block, const std::byte* tile,
+                  typename V::F (&acc)[NT]) {
+    constexpr Record256 kRecord{NT};
+    for (int64_t b = 0; b < n_block; ++b, tile += kRecord.bytes()) {
+      const auto& block = source[b];
+      typename V::I sum[NT];
+      for (auto& s : sum) s = V::Zero();
+#pragma GCC unroll 4
+      for (int p = 0; p < 4; ++p) {
+        const auto& pair = block.Pair(p);
+#pragma GCC unroll 2
+        for (int half = 0; half < 2; ++half) {
+          const int run = Codec::Run(p, half);
+          AddRun<NT>(block.header.scale + run * kRunsOf32, pair.code + 8 * half, tile + 32 * run,
+                     sum);
+        }
+      }
+      AddBlock<NT>(block.header, sum, tile, acc);
+    }
+  }
+
+ private:
+  // Adds scale * (codes . q) over 32 columns.
+  template <int NT>
+  static void AddRun(const typename V::I* scale, const typename V::I* code, const std::byte* q,
+                     typename V::I (&sum)[NT]) {
+    constexpr Record256 kRecord{NT};
+    constexpr int kVectors = Codec::kRun / 4;
+#pragma GCC unroll 8
+    for (int t = 0; t < NT; ++t) {
+#pragma GCC unroll 2
+      for (int i = 0; i < kRunsOf32; ++i) {
+        const auto dot = V::template Dot<Codec::kMaxCode, kVectors>(
+            V::Zero(), code + kVectors * i, q + kRecord.Q(t) + Codec::kRun * i);
+        sum[t] = V::Add(sum[t], V::Mul(dot, scale[i]));
+      }
+    }
+  }
+
+  template <int NT>
+  static void AddBlock(const RangeHeader<V>& header, const typename V::I (&sum)[NT],
+                       const std::byte* tile, typename V::F (&acc)[NT]) {
+    constexpr Record256 kRecord{NT};
+#pragma GCC unroll 8
+    for (int t = 0; t < NT; ++t) {
+      auto min_sum = V::Zero();
+      for (int i = 0; i < 4; ++i) {
+        min_sum = V::DotPairs(min_sum, header.pairs[i], tile + kRecord.Sum32(t) + 4 * i);
+      }
+      const auto d = V::BroadcastFloat(tile + kRecord.D(t));
+      acc[t] = V::Fma(V::Mul(header.d, d), V::ToFloat(sum[t]), acc[t]);
+      acc[t] = V::FmaNegated(V::Mul(header.dmin, d), V::ToFloat(min_sum), acc[t]);
+    }
+  }
+
+  template <int NT>
+  static void AddBlock(const SymmetricHeader<V>& header, const typename V::I (&sum)[NT],
+                       const std::byte* tile, typename V::F (&acc)[NT]) {
+    constexpr Record256 kRecord{NT};
+#pragma GCC unroll 8
+    for (int t = 0; t < NT; ++t) {
+      auto offset = V::Zero();
+      for (int i = 0; i < 8; ++i) {
+        offset = V::DotPairs(offset, header.pairs[i], tile + kRecord.Sum16(t) + 4 * i);
+      }
+      const auto total = V::Sub(sum[t], V::template Shl<5>(offset));
+      const auto d = V::BroadcastFloat(tile + kRecord.D(t));
+      acc[t] = V::Fma(V::Mul(header.d, d), V::ToFloat(total), acc[t]);
+    }
+  }
+};
+
+// Floats: a block is one column.
+template <class V, class Float>
+struct FamilyFloat {
+  static constexpr int64_t kElements = 1;
+  static constexpr size_t kBytes = Float::kBytes;
+  static constexpr int64_t kChunk = 256;
+  static constexpr int64_t kStep = Float::kStep;  // columns that one transposition gives
+  using Packed = typename V::F;
+  struct Source {
+    PanelAt at;
+    size_t block_bytes;
+  };
+
+  static const std::byte* Advance(const std::byte* tile, int nt, int64_t n_block) {
+    return tile + n_block * nt * static_cast<int64_t>(sizeof(float));
+  }
+
+  static void Pack(PanelAt at, int64_t n, Packed* packed) {
+    int64_t k = 0;
+    for (; k + kStep <= n; k += kStep) Float::LoadColumns(at + k * kBytes, packed + k);
+    for (; k < n; ++k) packed[k] = Float::LoadColumn(at + k * kBytes);
+  }
+
+  template <int NT>
+  static void Run(const Source& source, int64_t n, const std::byte* tile,
+                  typename V::F (&acc)[NT]) {
+    int64_t k = 0;
+    for (; k + kStep <= n; k += kStep) {
+      typename V::F columns[kStep];
+      Float::LoadColumns(source.at + k * kBytes, columns);
+      tile = AddColumns<NT>(columns, kStep, tile, acc);
+    }
+    for (; k < n; ++k) {
+      const typename V::F column = Float::LoadColumn(source.at + k * kBytes);
+      tile = AddColumns<NT>(&column, 1, tile, acc);
+    }
+  }
+
+  template <int NT>
+  static void Run(const Packed* packed, int64_t n, const std::byte* tile,
+                  typename V::F (&acc)[NT]) {
+    AddColumns<NT>(packed, n, tile, acc);
+  }
+
+ private:
+  template <int NT>
+  static const std::byte* AddColumns(const typename V::F* columns, int64_t n, const std::byte* tile,
+                                     typename V::F (&acc)[NT]) {
+    for (int64_t k = 0; k < n; ++k, tile += NT * sizeof(float)) {
+#pragma GCC unroll 8
+      for (int t = 0; t < NT; ++t) {
+        acc[t] = V::Fma(columns[k], V::BroadcastFloat(tile + sizeof(float) * t), acc[t]);
+      }
+    }
+    return tile;
+  }
+};
+
+// --- driver
+// ----------------------------------------------------------------------------------------
+
+// Where the results of a panel go for one tile.
+struct PanelOut {
+  float* y;
+  int64_t stride;
+  int rows;
+  bool resume;  // start from what y holds
+};
+
+template <class V, class Family, int NT, class From>
+void RunTile(const From& source, int64_t n_block, const std::byte* tile, PanelOut out) {
+  typename V::F acc[NT];
+  for (int t = 0; t < NT; ++t) {
+    acc[t] = out.resume ? V::LoadRows(out.y + t * out.stride, out.rows) : V::ZeroFloat();
+  }
+  Family::template Run<NT>(source, n_block, tile, acc);
+  for (int t = 0; t < NT; ++t) V::StoreRows(out.y + t * out.stride, out.rows, acc[t]);
+}
+
+template <class V, class Family>
+using RunPacked = void (*)(const typename Family::Packed* const& source, int64_t n_block,
+                           const std::byte* tile, PanelOut out);
+
+template <class V, class Family, int... NT>
+constexpr RunPacked<V, Family> RunPackedOf(int nt, std::integer_sequence<int, NT...>) {
+  constexpr RunPacked<V, Family> kTable[] = {
+      RunTile<V, Family, NT + 1, const typename Family::Packed*>...};
+  return kTable[nt - 1];
+}
+
+template <class V, class Family>
+class PanelProduct {
+ public:
+  PanelProduct(const MatMulCall& call, int64_t token_begin, int64_t token_end)
+      : call_(call), token_begin_(token_begin), token_end_(token_end) {}
+
+  void Rows(int64_t row_begin, int64_t row_end) {
+    for (int64_t row = row_begin; row < row_end; row += V::kLanes) {
+      Panel(row, static_cast<int>(std::min<int64_t>(V::kLanes, row_end - row)));
+    }
+  }
+
+ private:
+  static constexpr int64_t kChunkBlocks = Family::kChunk / Family::kElements;
+
+  void Panel(int64_t row, int n_row) {
+    const bool one_token = token_end_ - token_begin_ == 1 && call_.TileTokens(token_begin_) == 1;
+    const int64_t n_block = call_.w.cols / Family::kElements;
+    const int64_t chunk = one_token && n_row == V::kLanes ? n_block : kChunkBlocks;
+    for (int64_t b = 0; b < n_block; b += chunk) {
+      const int64_t n = std::min(chunk, n_block - b);
+      const PanelAt at = At(row, n_row, b, n);
+      if (one_token) {
+        const std::byte* tile = Family::Advance(call_.Tile(token_begin_), 1, b);
+        RunTile<V, Family, 1>(typename Family::Source{at, Family::kBytes}, n, tile,
+                              Out(row, n_row, token_begin_, b));
+      } else {
+        Family::Pack(at, n, packed_);
+        Tiles(row, n_row, b, n);
+      }
+    }
+  }
+
+  void Tiles(int64_t row, int n_row, int64_t b, int64_t n_block) {
+    for (int64_t t0 = token_begin_; t0 < token_end_; t0 += kTokenTile) {
+      const int nt = call_.TileTokens(t0);
+      const std::byte* tile = Family::Advance(call_.Tile(t0), nt, b);
+      const typename Family::Packed* source = packed_;
+      RunPackedOf<V, Family>(nt, std::make_integer_sequence<int, kTokenTile>())(
+          source, n_block, tile, Out(row, n_row, t0, b));
+    }
+  }
+
+  PanelOut Out(int64_t row, int n_row, int64_t token, int64_t b) const {
+    return {call_.y + token * call_.y_stride + row, call_.y_stride, n_row, b > 0};
+  }
+
+  // A panel that hangs over the last row is copied, so that its idle lanes read memory of our own.
+  PanelAt At(int64_t row, int n_row, int64_t b, int64_t n_block) {
+    const std::byte* first = call_.w.data + static_cast<size_t>(row) * call_.w.row_bytes +
+                             static_cast<size_t>(b) * Family::kBytes;
+    if (n_row == V::kLanes) return {reinterpret_cast<const uint8_t*>(first), call_.w.row_bytes};
+    const size_t bytes = static_cast<size_t>(n_block) * Family::kBytes;
+    std::memset(tail_, 0, sizeof(tail_));
+    for (int r = 0; r < n_row; ++r) {
+      std::memcpy(tail_ + static_cast<size_t>(r) * kTailStride,
+                  first + static_cast<size_t>(r) * call_.w.row_bytes, bytes);
+    }
+    return {tail_, kTailStride};
+  }
+
+  static constexpr size_t kTailStride = static_cast<size_t>(kChunkBlocks) * Family::kBytes;
+
+  const MatMulCall& call_;
+  const int64_t token_begin_;
+  const int64_t token_end_;
+  typename Family::Packed packed_[kChunkBlocks];
+  uint8_t tail_[kTailStride * V::kLanes];
+};
+
+template <class V, class Family>
+void PanelRows(const MatMulCall& call, int64_t row_begin, int64_t row_end, int64_t token_begin,
+               int64_t token_end) {
+  PanelProduct<V, Family>(call, token_begin, token_end).Rows(row_begin, row_end);
+}
+
+template <class V>
+void RowsOf(const MatMulCall& call, int64_t row_begin, int64_t row_end, int64_t token_begin,
+            int64_t token_end) {
+  const auto run = [&](auto rows) { rows(call, row_begin, row_end, token_begin, token_end); };
+  switch (call.w.type) {
+    case TensorType::kF32: return run(PanelRows<V, FamilyFloat<V, typename V::F32>>);
+    case TensorType::kF16: return run(PanelRows<V, FamilyFloat<V, typename V::F16>>);
+    case TensorType::kBF16: return run(PanelRows<V, FamilyFloat<V, typename V::BF16>>);
+    case TensorType::kQ8_0: return run(PanelRows<V, Family32<V, PanelQ8_0<V>>>);
+    case TensorType::kQ4_0: return run(PanelRows<V, Family32<V, PanelQ4_0<V>>>);
+    case TensorType::kQ4_1: return run(PanelRows<V, Family32<V, PanelQ4_1<V>>>);
+    case TensorType::kQ5_0: return run(PanelRows<V, Family32<V, PanelQ5_0<V>>>);
+    case TensorType::kQ5_1: return run(PanelRows<V, Family32<V, PanelQ5_1<V>>>);
+    case TensorType::kQ4_K: return run(PanelRows<V, Family256<V, PanelQ4_K<V>>>);
+    case TensorType::kQ5_K: return run(PanelRows<V, Family256<V, PanelQ5_K<V>>>);
+    case TensorType::kQ6_K: return run(PanelRows<V, Family256<V, PanelQ6_K<V>>>);
+  }
+}
+
+}  // namespace
+}  // namespace kvasir

@@ -1,0 +1,291 @@
+// Weight formats as panels: V::kLanes rows side by side, one row a lane. A codec brings one block
+// of every row of a panel into registers, each dword holding four consecutive codes of its row, so
+// that products with broadcast activations need no sum across lanes. V is the vector class of one
+// instruction set; like everything compiled for one, this has internal linkage.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kvasir/kernels/tensor_type.h"
+
+namespace kvasir {
+namespace {
+
+// Where a panel's block lies: row r starts r * stride bytes after the first.
+struct PanelAt {
+  const uint8_t* p;
+  size_t stride;
+  PanelAt operator+(size_t bytes) const { return {p + bytes, stride}; }
+};
+
+// The 16 bytes at `at` of every row hold 32 nibbles.
+template <class V>
+void LoadNibbles(PanelAt at, typename V::I* code) {
+  typename V::I raw[4];
+  V::LoadTransposed(at, raw);
+  for (int i = 0; i < 4; ++i) {
+    code[i] = V::And(raw[i], 0x0f0f0f0f);
+    code[4 + i] = V::And(V::template Shr<4>(raw[i]), 0x0f0f0f0f);
+  }
+}
+
+template <class V>
+void LoadTransposed32(PanelAt at, typename V::I* out) {
+  V::LoadTransposed(at, out);
+  V::LoadTransposed(at + 16, out + 4);
+}
+
+// --- blocks of 32 --------------------------------------------------------------------------------
+
+template <class V, bool kHasMin>
+struct PanelBlock32 {
+  typename V::I code[8];
+  typename V::F d;
+};
+template <class V>
+struct PanelBlock32<V, true> {
+  typename V::I code[8];
+  typename V::F d;
+  typename V::F m;
+};
+
+// kOffsetShift: log2 of what to take off each code; 0 for none.
+template <class V>
+struct PanelQ8_0 {
+  static constexpr size_t kBytes = 34;
+  static constexpr bool kHasMin = false;
+  static constexpr int kMaxCode = 255;  // where codes stay signed, their magnitude is up to 128
+  static constexpr int kOffsetShift = V::kSignedBytes ? 0 : 7;
+  static void Load(PanelAt at, PanelBlock32<V, false>& block) {
+    block.d = V::LoadHalf(at);
+    LoadTransposed32<V>(at + 2, block.code);
+    if constexpr (!V::kSignedBytes) {
+      for (auto& code : block.code) code = V::Xor(code, 0x80808080);
+    }
+  }
+};
+
+template <class V>
+struct PanelQ4_0 {
+  static constexpr size_t kBytes = 18;
+  static constexpr bool kHasMin = false;
+  static constexpr int kMaxCode = 15;
+  static constexpr int kOffsetShift = 3;
+  static void Load(PanelAt at, PanelBlock32<V, false>& block) {
+    block.d = V::LoadHalf(at);
+    LoadNibbles<V>(at + 2, block.code);
+  }
+};
+
+template <class V>
+struct PanelQ4_1 {
+  static constexpr size_t kBytes = 20;
+  static constexpr bool kHasMin = true;
+  static constexpr int kMaxCode = 15;
+  static constexpr int kOffsetShift = 0;
+  static void Load(PanelAt at, PanelBlock32<V, true>& block) {
+    const auto header = V::LoadDword(at);
+    block.d = V::LowHalf(header);
+    block.m = V::HighHalf(header);
+    LoadNibbles<V>(at + 4, block.code);
+  }
+};
+
+// Spreads bits 4 * i .. 4 * i + 3 of each dword of `high` to bit 4 of the four bytes of code[i]:
+// the product makes four copies, each one bit short of the next byte.
+template <class V>
+void AddFifthBits(typename V::I high, typename V::I* code) {
+  for (int i = 0; i < 8; ++i) {
+    const auto bits = V::And(high, 0xf);
+    const auto spread = V::And(V::Mul(bits, V::Constant(0x00204081)), 0x01010101);
+    code[i] = V::Or(code[i], V::template Shl<4>(spread));
+    high = V::template Shr<4>(high);
+  }
+}
+
+template <class V>
+struct PanelQ5_0 {
+  static constexpr size_t kBytes = 22;
+  static constexpr bool kHasMin = false;
+  static constexpr int kMaxCode = 31;
+  static constexpr int kOffsetShift = 4;
+  static void Load(PanelAt at, PanelBlock32<V, false>& block) {
+    block.d = V::LoadHalf(at);
+    LoadNibbles<V>(at + 6, block.code);
+    AddFifthBits<V>(V::LoadDword(at + 2), block.code);
+  }
+};
+
+template <class V>
+struct PanelQ5_1 {
+  static constexpr size_t kBytes = 24;
+  static constexpr bool kHasMin = true;
+  static constexpr int kMaxCode = 31;
+  static constexpr int kOffsetShift = 0;
+  static void Load(PanelAt at, PanelBlock32<V, true>& block) {
+    const auto header = V::LoadDword(at);
+    block.d = V::LowHalf(header);
+    block.m = V::HighHalf(header);
+    LoadNibbles<V>(at + 8, block.code);
+    AddFifthBits<V>(V::LoadDword(at + 4), block.code);
+  }
+};
+
+// --- super-blocks of 256 -------------------------------------------------------------------------
+
+// Codes of two runs of 32 that share bytes.
+template <class V>
+struct PanelPair {
+  typename V::I code[16];
+};
+
+// Q4_K and Q5_K: eight runs of 32, each with a scale; pairs[i] holds the mins of runs 2i and 2i + 1
+// as int16.
+template <class V>
+struct RangeHeader {
+  typename V::F d;
+  typename V::F dmin;
+  typename V::I scale[8];
+  typename V::I pairs[4];
+
+  void Load(PanelAt at) {
+    typename V::I raw[4];
+    V::LoadTransposed(at, raw);
+    d = V::LowHalf(raw[0]);
+    dmin = V::HighHalf(raw[0]);
+    const auto top = [](typename V::I x) { return V::And(V::template Shr<2>(x), 0x30303030); };
+    const auto scale0 = V::And(raw[1], 0x3f3f3f3f);
+    const auto scale4 = V::Or(V::And(raw[3], 0x0f0f0f0f), top(raw[1]));
+    const auto min0 = V::And(raw[2], 0x3f3f3f3f);
+    const auto min4 = V::Or(V::And(V::template Shr<4>(raw[3]), 0x0f0f0f0f), top(raw[2]));
+    Spread(scale0, scale);
+    Spread(scale4, scale + 4);
+    Pair(min0, pairs);
+    Pair(min4, pairs + 2);
+  }
+
+ private:
+  static void Spread(typename V::I bytes, typename V::I* out) {
+    out[0] = V::And(bytes, 0xff);
+    out[1] = V::And(V::template Shr<8>(bytes), 0xff);
+    out[2] = V::And(V::template Shr<16>(bytes), 0xff);
+    out[3] = V::template Shr<24>(bytes);
+  }
+  static void Pair(typename V::I bytes, typename V::I* out) {
+    out[0] = V::Or(V::And(bytes, 0xff), V::template Shl<8>(V::And(bytes, 0xff00)));
+    out[1] = V::Or(V::And(V::template Shr<16>(bytes), 0xff),
+                   V::And(V::template Shr<8>(bytes), 0xff0000));
+  }
+};
+
+// Q6_K: sixteen runs of 16; pairs[i] holds the scales of runs 2i and 2i + 1 as int16.
+template <class V>
+struct SymmetricHeader {
+  typename V::F d;
+  typename V::I scale[16];
+  typename V::I pairs[8];
+
+  void Load(PanelAt at) {
+    d = V::LoadHalf(at + 208);
+    typename V::I raw[4];
+    V::LoadTransposed(at + 192, raw);
+    for (int i = 0; i < 4; ++i) {
+      scale[4 * i] = V::template Sar<24>(V::template Shl<24>(raw[i]));
+      scale[4 * i + 1] = V::template Sar<24>(V::template Shl<16>(raw[i]));
+      scale[4 * i + 2] = V::template Sar<24>(V::template Shl<8>(raw[i]));
+      scale[4 * i + 3] = V::template Sar<24>(raw[i]);
+    }
+    for (int i = 0; i < 8; ++i) {
+      pairs[i] = V::Or(V::And(scale[2 * i], 0xffff), V::template Shl<16>(scale[2 * i + 1]));
+    }
+  }
+};
+
+template <class V>
+struct PanelQ4_K {
+  using Header = RangeHeader<V>;
+  static constexpr size_t kBytes = 144;
+  static constexpr int kRun = 32;
+  static constexpr int kMaxCode = 15;
+  // The runs of 32 that pair `p` holds.
+  static constexpr int Run(int p, int half) { return 2 * p + half; }
+
+  // Gives the pairs of one super-block, which must stay readable.
+  struct Reader {
+    PanelAt at;
+    explicit Reader(PanelAt block) : at(block) {}
+    PanelPair<V> operator()(int p) const {
+      PanelPair<V> pair;
+      typename V::I raw[8];
+      LoadTransposed32<V>(at + 16 + 32 * static_cast<size_t>(p), raw);
+      for (int i = 0; i < 8; ++i) {
+        pair.code[i] = V::And(raw[i], 0x0f0f0f0f);
+        pair.code[8 + i] = V::And(V::template Shr<4>(raw[i]), 0x0f0f0f0f);
+      }
+      return pair;
+    }
+  };
+};
+
+template <class V>
+struct PanelQ5_K {
+  using Header = RangeHeader<V>;
+  static constexpr size_t kBytes = 176;
+  static constexpr int kRun = 32;
+  static constexpr int kMaxCode = 31;
+  static constexpr int Run(int p, int half) { return 2 * p + half; }
+
+  struct Reader {
+    PanelAt at;
+    typename V::I high[8];
+    explicit Reader(PanelAt block) : at(block) { LoadTransposed32<V>(block + 16, high); }
+    // Pairs must be asked for in order: each takes two bits off `high`.
+    PanelPair<V> operator()(int p) {
+      PanelPair<V> pair;
+      typename V::I raw[8];
+      LoadTransposed32<V>(at + 48 + 32 * static_cast<size_t>(p), raw);
+      for (int i = 0; i < 8; ++i) {
+        const auto low_bit = V::And(V::template Shl<4>(high[i]), 0x10101010);
+        const auto high_bit = V::And(V::template Shl<3>(high[i]), 0x10101010);
+        pair.code[i] = V::Or(V::And(raw[i], 0x0f0f0f0f), low_bit);
+        pair.code[8 + i] = V::Or(V::And(V::template Shr<4>(raw[i]), 0x0f0f0f0f), high_bit);
+        high[i] = V::template Shr<2>(high[i]);
+      }
+      return pair;
+    }
+  };
+};
+
+template <class V>
+struct PanelQ6_K {
+  using Header = SymmetricHeader<V>;
+  static constexpr size_t kBytes = 210;
+  static constexpr int kRun = 16;
+  static constexpr int kMaxCode = 63;
+  static constexpr int Run(int p, int half) { return 4 * (p / 2) + p % 2 + 2 * half; }
+
+  struct Reader {
+    PanelAt at;
+    typename V::I high[8];
+    explicit Reader(PanelAt block) : at(block) { LoadTransposed32<V>(at + 128, high); }
+    // Pairs must be asked for in order: each takes two bits off `high`, which serves two of them.
+    PanelPair<V> operator()(int p) {
+      if (p == 2) LoadTransposed32<V>(at + 160, high);
+      PanelPair<V> pair;
+      typename V::I raw[8];
+      LoadTransposed32<V>(at + 32 * static_cast<size_t>(p), raw);
+      for (int i = 0; i < 8; ++i) {
+        const auto low_bits = V::And(V::template Shl<4>(high[i]), 0x30303030);
+        const auto high_bits = V::And(high[i], 0x30303030);
+        pair.code[i] = V::Or(V::And(raw[i], 0x0f0f0f0f), low_bits);
+        pair.code[8 + i] = V::Or(V::And(V::template Shr<4>(raw[i]), 0x0f0f0f0f), high_bits);
+        high[i] = V::template Shr<2>(high[i]);
+      }
+      return pair;
+    }
+  };
+};
+
+}  // namespace
+}  // namespace kvasir

@@ -1,0 +1,105 @@
+// The forward pass: tokens through all layers, keys and values into a sequence's cache.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "kvasir/cache/sequence_cache.h"
+#include "kvasir/core/byte_ledger.h"
+#include "kvasir/core/thread_team.h"
+#include "kvasir/model/model.h"
+#include "kvasir/model/rope.h"
+
+namespace kvasir {
+
+enum class LogitsWanted { kNone, kLast, kAll };
+
+// Receives logits of tokens [first, first + n) of the chunk: (n, n_vocab), valid during the call.
+using LogitsSink = std::function<Status(int64_t first, int64_t n, const float* logits)>;
+
+// What a KV policy sees of a forward pass, after each layer's attention.
+class LayerObserver {
+ public:
+  virtual ~LayerObserver() = default;
+  // Whether AfterAttend wants `queries.norms` filled.
+  virtual bool WantsNorms(int layer) const = 0;
+  // The layer's queries, rotated, and its cache, which holds the chunk. May change that layer's
+  // lists: later chunks read what it leaves.
+  virtual Status AfterAttend(int layer, const LayerQueries& queries, SequenceCache& cache) = 0;
+};
+
+CacheShape CacheShapeOf(const ModelSpec& spec);
+
+// Holds the scratch of one stream of computation; not thread-safe. Results do not depend on the
+// team's size or on how tokens are divided into chunks, to the bit.
+class ForwardPass {
+ public:
+  // `n_ctx`: positions a sequence may reach. `max_chunk`: tokens per Run.
+  static Result<std::unique_ptr<ForwardPass>> Create(std::shared_ptr<const Model> model,
+                                                     int32_t n_ctx, int32_t max_chunk,
+                                                     ThreadTeam& team, ByteLedger& ledger);
+
+  // Runs tokens at positions cache.n_pos(), cache.n_pos() + 1, ...; `tokens` must be valid ids, at
+  // most max_chunk. On an error the cache is as before.
+  Status Run(std::span<const TokenId> tokens, SequenceCache& cache, LogitsWanted wanted,
+             const LogitsSink& sink, LayerObserver* observer = nullptr);
+
+  const Model& model() const { return *model_; }
+  int32_t n_ctx() const { return n_ctx_; }
+  int32_t max_chunk() const { return max_chunk_; }
+  const Rope& rope(int layer) const {
+    return model_->spec.uses_local_rope[layer] ? local_rope_ : rope_;
+  }
+  ThreadTeam& team() { return team_; }
+  AttendWorkspace& workspace() { return *workspace_; }
+
+ private:
+  ForwardPass(std::shared_ptr<const Model> model, int32_t n_ctx, int32_t max_chunk,
+              ThreadTeam& team, ByteLedger& ledger);
+  Status Grow(int64_t n_token);
+  Status Layers(SequenceCache& cache, LayerObserver* observer);
+  Status Attention(int layer, SequenceCache& cache, LayerObserver* observer);
+  void FeedForward(const LayerWeights& w);
+  Status Logits(LogitsWanted wanted, const LogitsSink& sink);
+  void Embed(std::span<const TokenId> tokens);
+  void Norm(const float* x, const std::vector<float>& weight, float* out, int64_t n_token);
+  // y = x W^T + bias for the chunk; x is prepared for w.type unless `prepared` says it still is.
+  void Project(const Tensor& w, const std::vector<float>& bias, const float* x, float* y,
+               bool prepared = false);
+  void RotateHeads(float* heads, int n_head, const std::vector<float>& norm, int layer);
+  void AddResidual(float* out, const std::vector<float>& post_norm);
+  template <typename F>
+  void ForTokens(int64_t n, const F& f) {
+    team_.Run(n, [&](int64_t t, int) { f(t); });
+  }
+
+  std::shared_ptr<const Model> model_;
+  const int32_t n_ctx_, max_chunk_;
+  ThreadTeam& team_;
+  ByteLedger& ledger_;
+  Rope rope_, local_rope_;
+  std::unique_ptr<AttendWorkspace> workspace_;
+
+  // Scratch for `capacity_` tokens. Shapes are per token.
+  struct Buffers {
+    std::vector<float> x;                 // (n_embd) the residual stream
+    std::vector<float> normed;            // (n_embd)
+    std::vector<float> q;                 // (n_head * head_dim)
+    std::vector<float> k, v;              // (n_kv_head * head_dim)
+    std::vector<float> attended;          // (n_head * head_dim)
+    std::vector<float> gate, up;          // (n_ff)
+    std::vector<float> rope, local_rope;  // (n_rot) cosines and sines
+    std::vector<RowNorm> norms;           // (n_head)
+    std::vector<std::byte> prepared;      // one activation matrix in the form a product reads
+    std::vector<float> logits;            // (kLogitRows, n_vocab), whatever the chunk
+  } buffers_;
+  ByteCharge charge_;
+  int64_t capacity_ = 0;
+  int64_t n_token_ = 0;  // of the chunk under way
+  std::vector<int32_t> pos_;
+};
+
+}  // namespace kvasir

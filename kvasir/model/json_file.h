@@ -1,0 +1,20 @@
+// Reading a small JSON file that came from outside.
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+
+#include "kvasir/status.h"
+
+namespace kvasir {
+
+// Nesting that ReadJsonFile accepts; nothing that describes a model comes near.
+inline constexpr int kMaxJsonDepth = 64;
+
+// The object in a file, key order kept.
+// Errors: kNotFound without the file, kCorruption names the byte where JSON ends being valid, or
+// the nesting, or a document that is not an object.
+Result<nlohmann::ordered_json> ReadJsonFile(const std::string& path);
+Result<nlohmann::ordered_json> ParseJsonObject(const std::string& text, const std::string& path);
+
+}  // namespace kvasir
