@@ -209,6 +209,31 @@ RC_GTEST_PROP(SpmTokenizer, DecodesWhatItEncoded, ()) {
   RC_ASSERT(tokenizer->Decode(tokenizer->Encode(text, {})).value() == text);
 }
 
+// A token that runs past a space forbids merging word by word; where the text has no such token the
+// ids must not change.
+RC_GTEST_PROP(SpmTokenizer, MergesWordByWordAsItMergesTheWhole, ()) {
+  static const auto by_word = Make(SpmSpec());
+  static const auto whole = [] {
+    VocabularySpec spec = SpmSpec();
+    spec.tokens.push_back(std::string("\x01") + kSpace);
+    spec.kinds.push_back(TokenKind::kNormal);
+    spec.scores.push_back(0);
+    return Make(std::move(spec));
+  }();
+  const auto letters = *rc::gen::container<std::string>(rc::gen::elementOf(std::string("hi  s<>")));
+  RC_ASSERT(by_word->Encode(letters, {}) == whole->Encode(letters, {}));
+}
+
+TEST(SpmTokenizer, MergesPastASpaceWhereATokenDoes) {
+  VocabularySpec spec = SpmSpec();
+  spec.tokens.push_back(std::string("s") + kSpace);
+  spec.kinds.push_back(TokenKind::kNormal);
+  spec.scores.push_back(0);
+  const auto tokenizer = Make(std::move(spec));
+  EXPECT_THAT(Texts(*tokenizer, tokenizer->Encode("s hi", {})),
+              ElementsAre(kSpace, std::string("s") + kSpace, "hi"));
+}
+
 RC_GTEST_PROP(Tokenizer, EncodesPlainPiecesAsTheirConcatenation, ()) {
   static const auto tokenizer = Make(BpeSpec());
   const auto parts = *rc::gen::container<std::vector<std::string>>(AnyText());
