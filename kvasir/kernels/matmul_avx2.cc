@@ -103,6 +103,13 @@ struct Avx2 {
   }
   static F HighHalf(I dwords) { return LowHalf(Shr<16>(dwords)); }
 
+  // The low four bits of each dword, one to bit 4 of each of its bytes: the product makes four
+  // copies, each one bit short of the next byte.
+  static I SpreadToFifthBits(I high) {
+    const I copies = Mul(And(high, 0xf), Constant(0x00204081));
+    return Shl<4>(And(copies, 0x01010101));
+  }
+
   struct F32 {
     static constexpr size_t kBytes = 4;
     static constexpr int kStep = 4;

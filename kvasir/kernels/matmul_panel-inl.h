@@ -7,6 +7,9 @@
 #include <algorithm>
 #include <cstring>
 #include <utility>
+#ifndef KV_PF
+#define KV_PF 2
+#endif
 
 #include "kvasir/kernels/activations-inl.h"
 #include "kvasir/kernels/matmul_kernels.h"
@@ -19,12 +22,23 @@ namespace {
 // unpacked; Pack; and Run, which adds n blocks to the accumulators of NT tokens, where `source[b]`
 // gives a block, unpacked there and then (Direct) or before (const Packed*).
 
-template <class Unpacked>
+// Asks for the part of the next panel that lies where blocks [b, b + n) of this one do when a panel
+// is taken as one run of bytes. One panel ahead is far enough for memory, and reading it as a run
+// is what memory likes, while the product itself walks kLanes rows at once.
+template <class V>
+void PrefetchNextPanel(PanelAt at, int64_t b, size_t bytes) {
+  const uint8_t* next = at.p + V::kLanes * (at.stride + static_cast<size_t>(b) * bytes);
+  for (size_t line = 0; line < V::kLanes * bytes; line += 64) {
+    __builtin_prefetch(next + line, 0, KV_PF);
+  }
+}
+
+template <class V, size_t kBlockBytes, class Unpacked>
 struct Direct {
   PanelAt at;
-  size_t block_bytes;
   Unpacked operator[](int64_t b) const {
-    return Unpacked(at + static_cast<size_t>(b) * block_bytes);
+    PrefetchNextPanel<V>(at, b, kBlockBytes);
+    return Unpacked(at + static_cast<size_t>(b) * kBlockBytes);
   }
 };
 
@@ -37,7 +51,7 @@ struct Family32 {
     Packed() = default;
     explicit Packed(PanelAt at) { Codec::Load(at, *this); }
   };
-  using Source = Direct<Packed>;
+  using Source = Direct<V, kBytes, Packed>;
 
   static const std::byte* Advance(const std::byte* tile, int nt, int64_t n_block) {
     return tile + static_cast<size_t>(n_block) * Record32{nt}.bytes();
@@ -90,7 +104,7 @@ struct Family256 {
     explicit Unpacked(PanelAt at) : reader(at) { header.Load(at); }
     PanelPair<V> Pair(int p) const { return reader(p); }
   };
-  using Source = Direct<Unpacked>;
+  using Source = Direct<V, kBytes, Unpacked>;
 
   static const std::byte* Advance(const std::byte* tile, int nt, int64_t n_block) {
     return tile + static_cast<size_t>(n_block) * Record256{nt}.bytes();
@@ -188,7 +202,6 @@ struct FamilyFloat {
   using Packed = typename V::F;
   struct Source {
     PanelAt at;
-    size_t block_bytes;
   };
 
   static const std::byte* Advance(const std::byte* tile, int nt, int64_t n_block) {
@@ -207,6 +220,7 @@ struct FamilyFloat {
     int64_t k = 0;
     for (; k + kStep <= n; k += kStep) {
       typename V::F columns[kStep];
+      PrefetchNextPanel<V>(source.at, k / kStep, kStep * kBytes);
       Float::LoadColumns(source.at + k * kBytes, columns);
       tile = AddColumns<NT>(columns, kStep, tile, acc);
     }
@@ -292,7 +306,7 @@ class PanelProduct {
       const PanelAt at = At(row, n_row, b, n);
       if (one_token) {
         const std::byte* tile = Family::Advance(call_.Tile(token_begin_), 1, b);
-        RunTile<V, Family, 1>(typename Family::Source{at, Family::kBytes}, n, tile,
+        RunTile<V, Family, 1>(typename Family::Source{at}, n, tile,
                               Out(row, n_row, token_begin_, b));
       } else {
         Family::Pack(at, n, packed_);
