@@ -1,5 +1,7 @@
 // Panels of 16 rows in 512-bit registers, VNNI for integer products.
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // g++ 12 on its own intrinsics, PR105593
+// g++ 12 takes its own intrinsics for uninitialised reads (PR105593).
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"
 #include <immintrin.h>
 
 #include <array>
@@ -103,28 +105,31 @@ struct Avx512 {
     return And(_mm512_multishift_epi64_epi8(start, high), 0x10101010);
   }
 
-  // Weights that are floats: kStep columns of every row at once, or one. A step is a whole cache
-  // line of each row, since rows a power of two apart would evict each other's lines between steps.
+  // Weights that are floats: kStep columns of every row at once, handed over in ascending order, or
+  // one. A step is a whole cache line of each row, since rows that lie a power of two apart would
+  // evict each other's lines between steps.
   struct F32 {
     static constexpr size_t kBytes = 4;
     static constexpr int kStep = 16;
-    static void LoadColumns(PanelAt at, F* out) {
+    template <class Take>
+    static void LoadColumns(PanelAt at, const Take& take) {
       I half[16];
       LoadHalfTransposed(at, half);
-      for (int i = 0; i < 16; ++i) out[i] = _mm512_castsi512_ps(Column(half, i));
+      for (int i = 0; i < 16; ++i) take(i, _mm512_castsi512_ps(Column(half, i)));
     }
     static F LoadColumn(PanelAt at) { return _mm512_castsi512_ps(LoadDword(at)); }
   };
   struct BF16 {
     static constexpr size_t kBytes = 2;
     static constexpr int kStep = 32;
-    static void LoadColumns(PanelAt at, F* out) {
+    template <class Take>
+    static void LoadColumns(PanelAt at, const Take& take) {
       I half[16];
       LoadHalfTransposed(at, half);
       for (int i = 0; i < 16; ++i) {
         const I pair = Column(half, i);
-        out[2 * i] = _mm512_castsi512_ps(Shl<16>(pair));
-        out[2 * i + 1] = _mm512_castsi512_ps(And(pair, 0xffff0000));
+        take(2 * i, _mm512_castsi512_ps(Shl<16>(pair)));
+        take(2 * i + 1, _mm512_castsi512_ps(And(pair, 0xffff0000)));
       }
     }
     static F LoadColumn(PanelAt at) {
@@ -138,13 +143,14 @@ struct Avx512 {
   struct F16 {
     static constexpr size_t kBytes = 2;
     static constexpr int kStep = 32;
-    static void LoadColumns(PanelAt at, F* out) {
+    template <class Take>
+    static void LoadColumns(PanelAt at, const Take& take) {
       I half[16];
       LoadHalfTransposed(at, half);
       for (int i = 0; i < 16; ++i) {
         const I columns = WordColumns(half, i);
-        out[2 * i] = _mm512_cvtph_ps(_mm512_castsi512_si256(columns));
-        out[2 * i + 1] = _mm512_cvtph_ps(_mm512_extracti64x4_epi64(columns, 1));
+        take(2 * i, _mm512_cvtph_ps(_mm512_castsi512_si256(columns)));
+        take(2 * i + 1, _mm512_cvtph_ps(_mm512_extracti64x4_epi64(columns, 1)));
       }
     }
     static F LoadColumn(PanelAt at) { return LoadHalf(at); }
