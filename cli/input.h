@@ -12,9 +12,9 @@
 
 namespace kvasir::cli {
 
-// The prompt of -p (escapes processed unless --no-escape), of -f, or of stdin when it is no terminal.
-// `p_given`: -p was there, if only with an empty text.
-// Errors: kInvalidArgument when both or neither are given; those of the file.
+// The prompt of -p (escapes processed unless --no-escape), of -f, or of stdin when it is no
+// terminal. `p_given`: -p was there, if only with an empty text. Errors: kInvalidArgument when both
+// or neither are given; those of the file.
 Result<std::string> ReadPrompt(const PromptArgs& args, bool p_given);
 
 // All of a file descriptor up to `max_bytes`. Errors: kIoError, kInvalidArgument past the limit.
