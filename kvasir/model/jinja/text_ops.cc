@@ -48,7 +48,7 @@ std::vector<Piece> SplitSpace(std::string_view s, int64_t max_split) {
     if (at == s.size()) return pieces;
     const size_t begin = at;
     if (max_split-- == 0) {
-      pieces.push_back({begin, TrimRange(s).end});
+      pieces.push_back({begin, s.size()});
       return pieces;
     }
     skip(false);
@@ -60,7 +60,7 @@ std::vector<Piece> SplitSpaceRight(std::string_view s, int64_t max_split) {
   std::vector<Piece> pieces = SplitSpace(s, -1);
   if (max_split >= 0 && pieces.size() > static_cast<size_t>(max_split)) {
     const size_t n_merged = pieces.size() - static_cast<size_t>(max_split);
-    pieces[n_merged - 1].begin = TrimRange(s).begin;
+    pieces[n_merged - 1].begin = 0;
     pieces.erase(pieces.begin(), pieces.begin() + static_cast<ptrdiff_t>(n_merged) - 1);
   }
   return pieces;
