@@ -24,7 +24,8 @@ constexpr std::string_view kEndOfTurn[] = {
     "[EOT]",
     "<end_of_utterance>",
     // DeepSeek writes it with full-width bars and U+2581.
-    "<\xEF\xBD\x9C" "end\xE2\x96\x81of\xE2\x96\x81sentence\xEF\xBD\x9C>",
+    "<\xEF\xBD\x9C"
+    "end\xE2\x96\x81of\xE2\x96\x81sentence\xEF\xBD\x9C>",
 };
 constexpr std::string_view kEndOfMessage = "<|eom_id|>";
 
