@@ -61,6 +61,14 @@ TEST_F(RunCommand, TakesThePromptFromAFlagAFileOrStdin) {
   EXPECT_EQ(Greedy("run", {"-n", "20", "-p", prompt, "--display-prompt"}).out, prompt + flag);
 }
 
+TEST_F(RunCommand, ContinuesItsPromptWithoutLosingASpace) {
+  const std::string story = ReadText(kFolder + "greedy-256.txt");
+  ASSERT_THAT(story, StartsWith("Once upon a time"));
+  const std::string out = Greedy("run", {"-n", "20", "-p", "Once upon"}).out;
+  EXPECT_THAT(out, StartsWith(" a time"));
+  EXPECT_THAT(story, StartsWith("Once upon" + out.substr(0, out.size() - 1)));
+}
+
 TEST_F(RunCommand, GivesTheSameTextWhateverTheThreadsAndChunks) {
   const std::vector<std::string> flags = {"-n", "40", "-p", "The dog saw a big ball and ran"};
   const std::string expected = Greedy("run", flags).out;

@@ -9,4 +9,4 @@ if [ ! -e "$model" ]; then
   exit 1
 fi
 ./scripts/build.sh kvasir_cli >&2
-exec ./build/kvasir run -m "$model" -p "Once upon a time" -n 128 --temp 0 "$@"
+exec ./build/kvasir run -m "$model" -p "Once upon a time" --display-prompt -n 128 --temp 0 "$@"

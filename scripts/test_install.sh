@@ -4,13 +4,16 @@ set -eu
 cd "$(dirname "$0")/.."
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-cmake --install build --prefix "$work/prefix" >/dev/null
-cmake -S examples/embed -B "$work/build" -G Ninja -DCMAKE_BUILD_TYPE=Release \
-  -DCMAKE_PREFIX_PATH="$work/prefix" >/dev/null
-cmake --build "$work/build" >/dev/null
+run() {
+  "$@" >"$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }
+}
+run cmake --install build --prefix "$work/prefix"
+run cmake -S examples/embed -B "$work/build" -G Ninja -DCMAKE_PREFIX_PATH="$work/prefix"
+run cmake --build "$work/build"
 model=${KVASIR_MODEL:-../shared/data/stories260K/stories260K.gguf}
 if [ -f "$model" ]; then
-  "$work/build/embed" "$model" >/dev/null
+  run "$work/build/embed" "$model"
+  grep -q '^Once upon a time' "$work/log"
   echo "examples/embed: builds against the installed library and runs"
 else
   echo "examples/embed: builds against the installed library; not run, $model is absent"

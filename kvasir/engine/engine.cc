@@ -163,7 +163,9 @@ Status SessionImpl::Decode(const GenerateOptions& options,
                            const std::function<bool(const GeneratedToken&)>& on_token,
                            Sampler& sampler, GenerateResult* result) {
   const Tokenizer& tokenizer = *shared_->model->tokenizer;
-  StreamingDetokenizer detokenizer(tokenizer);
+  const bool at_start = std::all_of(tokens_.begin(), tokens_.end(),
+                                    [&](TokenId id) { return tokenizer.TokenBytes(id).empty(); });
+  StreamingDetokenizer detokenizer(tokenizer, /*show_special=*/false, at_start);
   StopMatcher stop(options.stop);
   const auto emit = [&](GeneratedToken& token, std::string text) {
     result->text += text;
