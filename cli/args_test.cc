@@ -291,7 +291,7 @@ TEST(CommonArgs, CarryLlamaCppsDefaultsAndSpellings) {
   table.Add("others", CompatibilityOptions());
   EXPECT_FLOAT_EQ(sampling.options.temperature, 0.8f);
   EXPECT_EQ(sampling.options.top_k, 40);
-  EXPECT_EQ(context.n_batch, 2048);
+  EXPECT_EQ(context.n_ubatch, 512);
   const std::vector<std::string> args = {"-m",
                                          "m.gguf",
                                          "-c",
@@ -325,9 +325,9 @@ TEST(CommonArgs, CarryLlamaCppsDefaultsAndSpellings) {
                                          "--frequency-penalty",
                                          "0.25",
                                          "-ctk",
-                                         "q8_0",
+                                         "f32",
                                          "-ctv",
-                                         "q4_0",
+                                         "f16",
                                          "-cnv",
                                          "-e",
                                          "--keep",
@@ -358,11 +358,11 @@ TEST(CommonArgs, CarryLlamaCppsDefaultsAndSpellings) {
                                          "-nkvo"};
   const Status status = table.Parse(args, kNoEnvironment);
   ASSERT_TRUE(status.ok()) << status.ToString();
-  EXPECT_EQ(kv.type_k, "q8_0");
+  EXPECT_EQ(kv.type_k, "f32");
   EXPECT_EQ(kv.memory, int64_t{4} << 30);
   EXPECT_FALSE(prompt.display_prompt);
   EXPECT_THAT(prompt.stop, ElementsAre("User:", "###"));
-  EXPECT_EQ(table.notices().size(), 4u);
+  EXPECT_EQ(table.notices().size(), 6u);
   const Result<SamplerOptions> options = ResolveSampling(sampling);
   ASSERT_TRUE(options.ok());
   EXPECT_EQ(options->seed, 42u);

@@ -7,9 +7,7 @@
 
 namespace kvasir::cli {
 
-std::vector<std::string> CacheTypeNames() {
-  return {"f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1"};
-}
+std::vector<std::string> CacheTypeNames() { return {"f16", "f32"}; }
 
 std::vector<Option> ModelOptions(ModelArgs& args) {
   return {
@@ -37,12 +35,6 @@ std::vector<Option> ContextOptions(ContextArgs& args) {
        .target = &args.n_ctx,
        .min = 0,
        .llama_env = "CTX_SIZE"},
-      {.names = {"-b", "--batch-size"},
-       .metavar = "N",
-       .help = "most tokens of a prompt given at once",
-       .target = &args.n_batch,
-       .min = 1,
-       .llama_env = "BATCH"},
       {.names = {"-ub", "--ubatch-size"},
        .metavar = "N",
        .help = "tokens computed together during prefill",
@@ -53,11 +45,15 @@ std::vector<Option> ContextOptions(ContextArgs& args) {
 }
 
 std::vector<Option> KvOptions(KvArgs& args) {
+  std::vector<std::string> recipes = CacheTypeNames();
+  recipes.insert(recipes.begin(), "exact");
   return {
       {.names = {"--kv"},
        .metavar = "RECIPE",
-       .help = "how the KV cache is kept: parts and published methods joined by '+'",
-       .target = &args.recipe},
+       .help = "how the KV cache is kept: exact holds every token in the formats of -ctk and -ctv, "
+               "the name of a format sets both",
+       .target = &args.recipe,
+       .choices = recipes},
       {.names = {"-ctk", "--cache-type-k"},
        .metavar = "TYPE",
        .help = "number format of cached keys",
@@ -74,11 +70,6 @@ std::vector<Option> KvOptions(KvArgs& args) {
        .metavar = "BYTES",
        .help = "limit on weights, KV, indexes and scratch together: 512M, 4G; 0 = none",
        .target = ByteSize{&args.memory}},
-      {.names = {"--keep"},
-       .metavar = "N",
-       .help = "tokens at the start of the prompt that are never evicted; -1 = all of it",
-       .target = &args.n_keep,
-       .min = -1},
   };
 }
 
@@ -216,6 +207,16 @@ std::vector<Option> CompatibilityOptions() {
       {.names = {"-kvo", "--kv-offload", "-nkvo", "--no-kv-offload"},
        .help = "the cache stays on the CPU",
        .notice = kCpu},
+      {.names = {"-b", "--batch-size"},
+       .metavar = "N",
+       .help = "prompts are cut by -ub alone",
+       .target = Ignored{true},
+       .notice = kOwn},
+      {.names = {"--keep"},
+       .metavar = "N",
+       .help = "nothing is evicted: a full context ends the text",
+       .target = Ignored{true},
+       .notice = kOwn},
       {.names = {"--jinja", "--no-jinja"}, .help = "templates are always Jinja", .notice = kAlways},
       {.names = {"--mmap", "--no-mmap"}, .help = "files are always mapped", .notice = kAlways},
       {.names = {"--mlock"}, .help = "pages are left to the system", .notice = kOwn},

@@ -20,16 +20,14 @@ struct ModelArgs {
 
 struct ContextArgs {
   int32_t n_ctx = 0;  // 0 = from the model
-  int32_t n_batch = 2048;
   int32_t n_ubatch = 512;
 };
 
 struct KvArgs {
-  std::string recipe;          // --kv
-  std::string type_k = "f16";  // -ctk
+  std::string recipe = "exact";  // --kv
+  std::string type_k = "f16";    // -ctk
   std::string type_v = "f16";
   int64_t memory = 0;  // --mem, bytes; 0 = no limit
-  int32_t n_keep = 0;  // tokens of the start that stay; -1 = the prompt
 };
 
 struct SamplingArgs {
@@ -65,7 +63,7 @@ std::vector<Option> ChatOptions(ChatArgs& args);
 // Flags of llama.cpp about things this engine decides itself; accepted with a notice.
 std::vector<Option> CompatibilityOptions();
 
-// Spellings of -ctk and -ctv, llama.cpp's.
+// What -ctk and -ctv take, in llama.cpp's spelling.
 std::vector<std::string> CacheTypeNames();
 
 // `args.options` with the seed resolved and the biases parsed.

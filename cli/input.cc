@@ -28,11 +28,11 @@ Result<std::string> ReadAll(int fd, std::string_view name, size_t max_bytes) {
   }
 }
 
-Result<std::string> ReadPrompt(const PromptArgs& args) {
-  if (!args.prompt.empty() && !args.file.empty()) {
+Result<std::string> ReadPrompt(const PromptArgs& args, bool p_given) {
+  if (p_given && !args.file.empty()) {
     return Status::InvalidArgument("prompt: expected one of -p and -f, found both");
   }
-  if (!args.prompt.empty()) return args.escape ? ProcessEscapes(args.prompt) : args.prompt;
+  if (p_given) return args.escape ? ProcessEscapes(args.prompt) : args.prompt;
   if (!args.file.empty() && args.file != "-") return ReadFile(args.file);
   if (args.file.empty() && isatty(STDIN_FILENO) == 1) {
     return Status::InvalidArgument(

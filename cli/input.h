@@ -12,9 +12,10 @@
 
 namespace kvasir::cli {
 
-// The prompt of -p (escapes processed unless --no-escape), -f, or stdin when it is no terminal.
-// Errors: kInvalidArgument when both or neither are given; those of the file.
-Result<std::string> ReadPrompt(const PromptArgs& args);
+// The prompt of -p (escapes processed unless --no-escape), of -f, or of stdin when it is no
+// terminal. `p_given`: -p was there, if only with an empty text. Errors: kInvalidArgument when both
+// or neither are given; those of the file.
+Result<std::string> ReadPrompt(const PromptArgs& args, bool p_given);
 
 // All of a file descriptor up to `max_bytes`. Errors: kIoError, kInvalidArgument past the limit.
 Result<std::string> ReadAll(int fd, std::string_view name, size_t max_bytes = size_t{256} << 20);

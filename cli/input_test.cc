@@ -33,17 +33,17 @@ TEST(ParseTokenIds, NamesTheWordOrTheIdThatIsWrong) {
 TEST(ReadPrompt, TakesTheTextOfPOrTheFileOfF) {
   TemporaryDirectory directory;
   PromptArgs args;
+  EXPECT_EQ(*ReadPrompt(args, true), "");
   args.prompt = "a\\nb";
-  EXPECT_EQ(*ReadPrompt(args), "a\nb");
+  EXPECT_EQ(*ReadPrompt(args, true), "a\nb");
   args.escape = false;
-  EXPECT_EQ(*ReadPrompt(args), "a\\nb");
+  EXPECT_EQ(*ReadPrompt(args, true), "a\\nb");
   args.file = directory.Write("prompt.txt", "from \\n a file\n");
-  EXPECT_THAT(ReadPrompt(args).status().message(), HasSubstr("found both"));
-  args.prompt.clear();
+  EXPECT_THAT(ReadPrompt(args, true).status().message(), HasSubstr("found both"));
   args.escape = true;
-  EXPECT_EQ(*ReadPrompt(args), "from \\n a file\n");
+  EXPECT_EQ(*ReadPrompt(args, false), "from \\n a file\n");
   args.file = directory.Path("absent.txt");
-  EXPECT_EQ(ReadPrompt(args).status().code(), StatusCode::kNotFound);
+  EXPECT_EQ(ReadPrompt(args, false).status().code(), StatusCode::kNotFound);
 }
 
 // The reading end of a pipe that holds `text` and is at its end.

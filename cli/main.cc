@@ -34,6 +34,7 @@ int Main(int argc, char** argv) {
     if (status.ok()) return 0;
     std::fflush(stdout);
     fmt::print(stderr, "kvasir: {}\n", status.ToString());
+    if (status.code() == StatusCode::kCancelled) return 130;  // what shells give for Ctrl-C
     return status.code() == StatusCode::kInvalidArgument ? 2 : 1;
   }
   fmt::print(stderr, "kvasir: unknown command '{}'; `kvasir help` lists them\n", args[0]);

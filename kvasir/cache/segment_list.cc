@@ -88,8 +88,12 @@ std::vector<int32_t> SegmentList::AllPositions() const {
 
 Status SegmentList::AttendSpan(const QueryRows& rows, int64_t span, AttendScratch& scratch,
                                const StateView& states) const {
-  const int64_t begin = std::max<int64_t>(0, span * kSpanTokens - n_released_);
-  const int64_t end = std::min(n_kv(), (span + 1) * kSpanTokens - n_released_);
+  return AttendRange(rows, std::max<int64_t>(0, span * kSpanTokens - n_released_),
+                     std::min(n_kv(), (span + 1) * kSpanTokens - n_released_), scratch, states);
+}
+
+Status SegmentList::AttendRange(const QueryRows& rows, int64_t begin, int64_t end,
+                                AttendScratch& scratch, const StateView& states) const {
   return ForRange(begin, end, [&](const Segment& s, int64_t from, int64_t to, int64_t index) {
     const int lane = static_cast<int>((index + n_released_) % kTileTokens);
     return s.Attend(rows, from, to, lane, scratch, states);

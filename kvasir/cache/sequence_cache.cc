@@ -70,6 +70,7 @@ SequenceCache::SequenceCache(const CacheShape& shape, TileFormat k_format, TileF
 int64_t SequenceCache::bytes() const {
   int64_t bytes = 0;
   for (const SegmentList& list : lists_) bytes += list.bytes();
+  if (selector_ != nullptr) bytes += selector_->bytes();
   return bytes;
 }
 
@@ -150,6 +151,9 @@ void SequenceCache::Finish(const RowBlock& block, const LayerQueries& queries,
 Status SequenceCache::Attend(int layer, const LayerQueries& queries, ThreadTeam& team,
                              AttendWorkspace& workspace, float* out) const {
   const int n_token = static_cast<int>(queries.pos.size());
+  if (n_token == 1 && selector_ != nullptr) {
+    return AttendSelected(layer, queries, team, workspace, out);
+  }
   const int group = shape_.group();
   const int block_tokens = std::min(n_token, AttendScratch::kMaxRows / group);
   const int64_t n_block = (n_token + block_tokens - 1) / block_tokens;
@@ -208,6 +212,32 @@ Status SequenceCache::Attend(int layer, const LayerQueries& queries, ThreadTeam&
   return Status::Ok();
 }
 
+Status SequenceCache::AttendSelected(int layer, const LayerQueries& queries, ThreadTeam& team,
+                                     AttendWorkspace& workspace, float* out) const {
+  FirstError error;
+  team.Run(shape_.n_kv_head, [&](int64_t task, int thread) {
+    AttendScratch& scratch = workspace.thread(thread);
+    const int kv_head = static_cast<int>(task);
+    const SegmentList& held = list(layer, kv_head);
+    const RowBlock block = Gather(layer, queries, kv_head, 0, 1, scratch);
+    const StateView states = scratch.total_state(block.rows.n_row);
+    ResetStates(states);
+    std::vector<IndexRange> ranges;
+    Status status;
+    if (selector_->Select(layer, kv_head, block.rows, held, &ranges)) {
+      for (const IndexRange& range : ranges) {
+        status = held.AttendRange(block.rows, range.begin, range.end, scratch, states);
+        if (!status.ok()) break;
+      }
+    } else {
+      status = held.Attend(block.rows, scratch, states);
+    }
+    if (!status.ok()) return error.Set(task, std::move(status));
+    Finish(block, queries, states, out);
+  });
+  return error.Take();
+}
+
 Status SequenceCache::VisitWeights(int layer, int kv_head, const LayerQueries& queries, int token,
                                    AttendScratch& scratch, const WeightSink& sink) const {
   assert(queries.norms != nullptr);
@@ -237,11 +267,15 @@ Status SequenceCache::Truncate(int32_t pos) {
                     pos, rewind_floor(), n_pos_));
   }
   const DenseLayout layout = lists_.front().tail().layout();
-  for (SegmentList& list : lists_) {
+  for (size_t i = 0; i < lists_.size(); ++i) {
     if (pos == 0) {
-      list = SegmentList(layout, arena_);
+      lists_[i] = SegmentList(layout, arena_);
     } else {
-      list.Truncate(pos);
+      lists_[i].Truncate(pos);
+    }
+    if (selector_ != nullptr) {
+      selector_->OnTruncate(static_cast<int>(i) / shape_.n_kv_head,
+                            static_cast<int>(i) % shape_.n_kv_head, lists_[i].n_kv());
     }
   }
   n_pos_ = std::min(n_pos_, pos);
@@ -257,6 +291,7 @@ Result<std::unique_ptr<SequenceCache>> SequenceCache::Fork() const {
     fork->lists_.push_back(std::move(copy));
   }
   fork->n_pos_ = n_pos_;
+  if (selector_ != nullptr) fork->selector_ = selector_->Fork();
   return fork;
 }
 

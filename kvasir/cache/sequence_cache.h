@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "kvasir/cache/segment_list.h"
+#include "kvasir/cache/selector.h"
 #include "kvasir/core/byte_ledger.h"
 #include "kvasir/core/slab_arena.h"
 #include "kvasir/core/thread_team.h"
@@ -63,6 +64,9 @@ class SequenceCache {
   const SegmentList& list(int layer, int kv_head) const {
     return lists_[layer * shape_.n_kv_head + kv_head];
   }
+  // Restricts what single-token steps read; null = everything. Must be in step with the lists.
+  void set_selector(std::unique_ptr<Selector> selector) { selector_ = std::move(selector); }
+  Selector* selector() { return selector_.get(); }
   // Position the next token takes: the sequence's true length, whatever is held.
   int32_t n_pos() const { return n_pos_; }
   int64_t bytes() const;
@@ -97,12 +101,15 @@ class SequenceCache {
   struct RowBlock;
   RowBlock Gather(int layer, const LayerQueries& queries, int kv_head, int first_token, int n_token,
                   AttendScratch& scratch) const;
+  Status AttendSelected(int layer, const LayerQueries& queries, ThreadTeam& team,
+                        AttendWorkspace& workspace, float* out) const;
   void Finish(const RowBlock& block, const LayerQueries& queries, const StateView& states,
               float* out) const;
 
   CacheShape shape_;
   SlabArena& arena_;
   std::vector<SegmentList> lists_;
+  std::unique_ptr<Selector> selector_;
   int32_t n_pos_ = 0;
 };
 

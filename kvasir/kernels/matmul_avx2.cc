@@ -103,25 +103,34 @@ struct Avx2 {
   }
   static F HighHalf(I dwords) { return LowHalf(Shr<16>(dwords)); }
 
+  // The low four bits of each dword, one to bit 4 of each of its bytes: the product makes four
+  // copies, each one bit short of the next byte.
+  static I SpreadToFifthBits(I high) {
+    const I copies = Mul(And(high, 0xf), Constant(0x00204081));
+    return Shl<4>(And(copies, 0x01010101));
+  }
+
   struct F32 {
     static constexpr size_t kBytes = 4;
     static constexpr int kStep = 4;
-    static void LoadColumns(PanelAt at, F* out) {
+    template <class Take>
+    static void LoadColumns(PanelAt at, const Take& take) {
       I raw[4];
       LoadTransposed(at, raw);
-      for (int i = 0; i < 4; ++i) out[i] = _mm256_castsi256_ps(raw[i]);
+      for (int i = 0; i < 4; ++i) take(i, _mm256_castsi256_ps(raw[i]));
     }
     static F LoadColumn(PanelAt at) { return _mm256_castsi256_ps(LoadDword(at)); }
   };
   struct F16 {
     static constexpr size_t kBytes = 2;
     static constexpr int kStep = 8;
-    static void LoadColumns(PanelAt at, F* out) {
+    template <class Take>
+    static void LoadColumns(PanelAt at, const Take& take) {
       I raw[4];
       LoadTransposed(at, raw);
       for (int i = 0; i < 4; ++i) {
-        out[2 * i] = LowHalf(raw[i]);
-        out[2 * i + 1] = HighHalf(raw[i]);
+        take(2 * i, LowHalf(raw[i]));
+        take(2 * i + 1, HighHalf(raw[i]));
       }
     }
     static F LoadColumn(PanelAt at) { return LoadHalf(at); }
@@ -129,12 +138,13 @@ struct Avx2 {
   struct BF16 {
     static constexpr size_t kBytes = 2;
     static constexpr int kStep = 8;
-    static void LoadColumns(PanelAt at, F* out) {
+    template <class Take>
+    static void LoadColumns(PanelAt at, const Take& take) {
       I raw[4];
       LoadTransposed(at, raw);
       for (int i = 0; i < 4; ++i) {
-        out[2 * i] = _mm256_castsi256_ps(Shl<16>(raw[i]));
-        out[2 * i + 1] = _mm256_castsi256_ps(And(raw[i], 0xffff0000));
+        take(2 * i, _mm256_castsi256_ps(Shl<16>(raw[i])));
+        take(2 * i + 1, _mm256_castsi256_ps(And(raw[i], 0xffff0000)));
       }
     }
     static F LoadColumn(PanelAt at) {

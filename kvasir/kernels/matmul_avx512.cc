@@ -1,6 +1,10 @@
 // Panels of 16 rows in 512-bit registers, VNNI for integer products.
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // g++ 12 on its own intrinsics, PR105593
+// g++ 12 takes its own intrinsics for uninitialised reads (PR105593).
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"
 #include <immintrin.h>
+
+#include <array>
 
 #include "kvasir/kernels/matmul_panel-inl.h"
 
@@ -78,14 +82,7 @@ struct Avx512 {
       x = _mm512_inserti32x4(x, row(2), 2);
       quad[i] = _mm512_inserti32x4(x, row(3), 3);
     }
-    const I low01 = _mm512_unpacklo_epi32(quad[0], quad[1]);
-    const I low23 = _mm512_unpacklo_epi32(quad[2], quad[3]);
-    const I high01 = _mm512_unpackhi_epi32(quad[0], quad[1]);
-    const I high23 = _mm512_unpackhi_epi32(quad[2], quad[3]);
-    out[0] = _mm512_unpacklo_epi64(low01, low23);
-    out[1] = _mm512_unpackhi_epi64(low01, low23);
-    out[2] = _mm512_unpacklo_epi64(high01, high23);
-    out[3] = _mm512_unpackhi_epi64(high01, high23);
+    Transpose4(quad, out);
   }
 
   static I LoadDword(PanelAt at) {
@@ -101,39 +98,38 @@ struct Avx512 {
   static F LowHalf(I dwords) { return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(dwords)); }
   static F HighHalf(I dwords) { return LowHalf(Shr<16>(dwords)); }
 
-  // Weights that are floats: kStep columns of every row at once, or one.
+  // The low four bits of each dword, one to bit 4 of each of its bytes: every byte takes the eight
+  // bits that start four below its own bit, round the quadword.
+  static I SpreadToFifthBits(I high) {
+    const I start = _mm512_set1_epi64(0x1f1e1d1c3f3e3d3c);
+    return And(_mm512_multishift_epi64_epi8(start, high), 0x10101010);
+  }
+
+  // Weights that are floats: kStep columns of every row at once, handed over in ascending order, or
+  // one. A step is a whole cache line of each row, since rows that lie a power of two apart would
+  // evict each other's lines between steps.
   struct F32 {
     static constexpr size_t kBytes = 4;
-    static constexpr int kStep = 4;
-    static void LoadColumns(PanelAt at, F* out) {
-      I raw[4];
-      LoadTransposed(at, raw);
-      for (int i = 0; i < 4; ++i) out[i] = _mm512_castsi512_ps(raw[i]);
+    static constexpr int kStep = 16;
+    template <class Take>
+    static void LoadColumns(PanelAt at, const Take& take) {
+      I half[16];
+      LoadHalfTransposed(at, half);
+      for (int i = 0; i < 16; ++i) take(i, _mm512_castsi512_ps(Column(half, i)));
     }
     static F LoadColumn(PanelAt at) { return _mm512_castsi512_ps(LoadDword(at)); }
   };
-  struct F16 {
-    static constexpr size_t kBytes = 2;
-    static constexpr int kStep = 8;
-    static void LoadColumns(PanelAt at, F* out) {
-      I raw[4];
-      LoadTransposed(at, raw);
-      for (int i = 0; i < 4; ++i) {
-        out[2 * i] = LowHalf(raw[i]);
-        out[2 * i + 1] = HighHalf(raw[i]);
-      }
-    }
-    static F LoadColumn(PanelAt at) { return LoadHalf(at); }
-  };
   struct BF16 {
     static constexpr size_t kBytes = 2;
-    static constexpr int kStep = 8;
-    static void LoadColumns(PanelAt at, F* out) {
-      I raw[4];
-      LoadTransposed(at, raw);
-      for (int i = 0; i < 4; ++i) {
-        out[2 * i] = _mm512_castsi512_ps(Shl<16>(raw[i]));
-        out[2 * i + 1] = _mm512_castsi512_ps(And(raw[i], 0xffff0000));
+    static constexpr int kStep = 32;
+    template <class Take>
+    static void LoadColumns(PanelAt at, const Take& take) {
+      I half[16];
+      LoadHalfTransposed(at, half);
+      for (int i = 0; i < 16; ++i) {
+        const I pair = Column(half, i);
+        take(2 * i, _mm512_castsi512_ps(Shl<16>(pair)));
+        take(2 * i + 1, _mm512_castsi512_ps(And(pair, 0xffff0000)));
       }
     }
     static F LoadColumn(PanelAt at) {
@@ -144,6 +140,76 @@ struct Avx512 {
       return _mm512_castsi512_ps(_mm512_load_si512(lanes));
     }
   };
+  struct F16 {
+    static constexpr size_t kBytes = 2;
+    static constexpr int kStep = 32;
+    template <class Take>
+    static void LoadColumns(PanelAt at, const Take& take) {
+      I half[16];
+      LoadHalfTransposed(at, half);
+      for (int i = 0; i < 16; ++i) {
+        const I columns = WordColumns(half, i);
+        take(2 * i, _mm512_cvtph_ps(_mm512_castsi512_si256(columns)));
+        take(2 * i + 1, _mm512_cvtph_ps(_mm512_extracti64x4_epi64(columns, 1)));
+      }
+    }
+    static F LoadColumn(PanelAt at) { return LoadHalf(at); }
+  };
+
+ private:
+  // A 16 x 16 transposition of dwords but for its last stage. With `i` = 4 * q + j, dword column i
+  // is in half[j + 4 * (q % 2 + 2 * h)] for rows 8 * h .. 8 * h + 7, in 128-bit lanes q / 2 and
+  // q / 2 + 2: rows 8 * h .. and 8 * h + 4 .. .
+  static void LoadHalfTransposed(PanelAt at, I* half) {
+    I quad[16];  // quad[4 * g + j]: dword j of each 128-bit lane, of rows 4 * g .. 4 * g + 3
+    for (size_t g = 0; g < 4; ++g) {
+      I row[4];
+      for (size_t i = 0; i < 4; ++i) row[i] = _mm512_loadu_si512(at.p + (4 * g + i) * at.stride);
+      Transpose4(row, quad + 4 * g);
+    }
+    for (int j = 0; j < 4; ++j) {
+      for (int h = 0; h < 2; ++h) {
+        const I low = quad[8 * h + j];
+        const I high = quad[8 * h + 4 + j];
+        half[j + 8 * h] = _mm512_shuffle_i32x4(low, high, 0x88);      // lanes 0, 2
+        half[j + 8 * h + 4] = _mm512_shuffle_i32x4(low, high, 0xdd);  // lanes 1, 3
+      }
+    }
+  }
+  static I Column(const I* half, int i) {
+    const int q = i / 4, at = i % 4 + 4 * (q % 2);
+    return q < 2 ? _mm512_shuffle_i32x4(half[at], half[at + 8], 0x88)
+                 : _mm512_shuffle_i32x4(half[at], half[at + 8], 0xdd);
+  }
+  // Column i as words: the low ones of all rows, then the high ones.
+  static I WordColumns(const I* half, int i) {
+    alignas(64) static constexpr auto kWords = [] {
+      std::array<std::array<uint16_t, 32>, 2> index{};
+      for (int odd = 0; odd < 2; ++odd) {
+        for (int r = 0; r < 16; ++r) {
+          const int dword = 16 * (r / 8) + 8 * (r / 4 % 2) + 4 * odd + r % 4;
+          index[odd][r] = static_cast<uint16_t>(2 * dword);
+          index[odd][16 + r] = static_cast<uint16_t>(2 * dword + 1);
+        }
+      }
+      return index;
+    }();
+    const int q = i / 4, at = i % 4 + 4 * (q % 2);
+    return _mm512_permutex2var_epi16(half[at], _mm512_load_si512(kWords[q / 2].data()),
+                                     half[at + 8]);
+  }
+
+  // In each 128-bit lane, out[j] = dword j of the four rows.
+  static void Transpose4(const I* row, I* out) {
+    const I low01 = _mm512_unpacklo_epi32(row[0], row[1]);
+    const I low23 = _mm512_unpacklo_epi32(row[2], row[3]);
+    const I high01 = _mm512_unpackhi_epi32(row[0], row[1]);
+    const I high23 = _mm512_unpackhi_epi32(row[2], row[3]);
+    out[0] = _mm512_unpacklo_epi64(low01, low23);
+    out[1] = _mm512_unpackhi_epi64(low01, low23);
+    out[2] = _mm512_unpacklo_epi64(high01, high23);
+    out[3] = _mm512_unpackhi_epi64(high01, high23);
+  }
 };
 
 }  // namespace

@@ -7,6 +7,9 @@
 #include <algorithm>
 #include <cstring>
 #include <utility>
+#ifndef KV_PF
+#define KV_PF 2
+#endif
 
 #include "kvasir/kernels/activations-inl.h"
 #include "kvasir/kernels/matmul_kernels.h"
@@ -19,12 +22,23 @@ namespace {
 // unpacked; Pack; and Run, which adds n blocks to the accumulators of NT tokens, where `source[b]`
 // gives a block, unpacked there and then (Direct) or before (const Packed*).
 
-template <class Unpacked>
+// Asks for the part of the next panel that lies where blocks [b, b + n) of this one do when a panel
+// is taken as one run of bytes. One panel ahead is far enough for memory, and reading it as a run
+// is what memory likes, while the product itself walks kLanes rows at once.
+template <class V>
+void PrefetchNextPanel(PanelAt at, int64_t b, size_t bytes) {
+  const uint8_t* next = at.p + V::kLanes * (at.stride + static_cast<size_t>(b) * bytes);
+  for (size_t line = 0; line < V::kLanes * bytes; line += 64) {
+    __builtin_prefetch(next + line, 0, KV_PF);
+  }
+}
+
+template <class V, size_t kBlockBytes, class Unpacked>
 struct Direct {
   PanelAt at;
-  size_t block_bytes;
   Unpacked operator[](int64_t b) const {
-    return Unpacked(at + static_cast<size_t>(b) * block_bytes);
+    PrefetchNextPanel<V>(at, b, kBlockBytes);
+    return Unpacked(at + static_cast<size_t>(b) * kBlockBytes);
   }
 };
 
@@ -37,7 +51,7 @@ struct Family32 {
     Packed() = default;
     explicit Packed(PanelAt at) { Codec::Load(at, *this); }
   };
-  using Source = Direct<Packed>;
+  using Source = Direct<V, kBytes, Packed>;
 
   static const std::byte* Advance(const std::byte* tile, int nt, int64_t n_block) {
     return tile + static_cast<size_t>(n_block) * Record32{nt}.bytes();
@@ -90,7 +104,7 @@ struct Family256 {
     explicit Unpacked(PanelAt at) : reader(at) { header.Load(at); }
     PanelPair<V> Pair(int p) const { return reader(p); }
   };
-  using Source = Direct<Unpacked>;
+  using Source = Direct<V, kBytes, Unpacked>;
 
   static const std::byte* Advance(const std::byte* tile, int nt, int64_t n_block) {
     return tile + static_cast<size_t>(n_block) * Record256{nt}.bytes();
@@ -188,7 +202,6 @@ struct FamilyFloat {
   using Packed = typename V::F;
   struct Source {
     PanelAt at;
-    size_t block_bytes;
   };
 
   static const std::byte* Advance(const std::byte* tile, int nt, int64_t n_block) {
@@ -197,42 +210,43 @@ struct FamilyFloat {
 
   static void Pack(PanelAt at, int64_t n, Packed* packed) {
     int64_t k = 0;
-    for (; k + kStep <= n; k += kStep) Float::LoadColumns(at + k * kBytes, packed + k);
+    for (; k + kStep <= n; k += kStep) {
+      Float::LoadColumns(at + k * kBytes,
+                         [&](int i, typename V::F column) { packed[k + i] = column; });
+    }
     for (; k < n; ++k) packed[k] = Float::LoadColumn(at + k * kBytes);
   }
 
   template <int NT>
   static void Run(const Source& source, int64_t n, const std::byte* tile,
                   typename V::F (&acc)[NT]) {
+    constexpr size_t kTileColumn = NT * sizeof(float);
     int64_t k = 0;
-    for (; k + kStep <= n; k += kStep) {
-      typename V::F columns[kStep];
-      Float::LoadColumns(source.at + k * kBytes, columns);
-      tile = AddColumns<NT>(columns, kStep, tile, acc);
+    for (; k + kStep <= n; k += kStep, tile += kStep * kTileColumn) {
+      PrefetchNextPanel<V>(source.at, k / kStep, kStep * kBytes);
+      Float::LoadColumns(source.at + k * kBytes, [&](int i, typename V::F column) {
+        AddColumn(column, tile + static_cast<size_t>(i) * kTileColumn, acc);
+      });
     }
-    for (; k < n; ++k) {
-      const typename V::F column = Float::LoadColumn(source.at + k * kBytes);
-      tile = AddColumns<NT>(&column, 1, tile, acc);
+    for (; k < n; ++k, tile += kTileColumn) {
+      AddColumn(Float::LoadColumn(source.at + k * kBytes), tile, acc);
     }
   }
 
   template <int NT>
   static void Run(const Packed* packed, int64_t n, const std::byte* tile,
                   typename V::F (&acc)[NT]) {
-    AddColumns<NT>(packed, n, tile, acc);
+    for (int64_t k = 0; k < n; ++k, tile += NT * sizeof(float)) AddColumn(packed[k], tile, acc);
   }
 
  private:
   template <int NT>
-  static const std::byte* AddColumns(const typename V::F* columns, int64_t n, const std::byte* tile,
-                                     typename V::F (&acc)[NT]) {
-    for (int64_t k = 0; k < n; ++k, tile += NT * sizeof(float)) {
+  static void AddColumn(typename V::F column, const std::byte* x, typename V::F (&acc)[NT]) {
 #pragma GCC unroll 8
-      for (int t = 0; t < NT; ++t) {
-        acc[t] = V::Fma(columns[k], V::BroadcastFloat(tile + sizeof(float) * t), acc[t]);
-      }
+    for (int t = 0; t < NT; ++t) {
+      acc[t] =
+          V::Fma(column, V::BroadcastFloat(x + sizeof(float) * static_cast<size_t>(t)), acc[t]);
     }
-    return tile;
   }
 };
 
@@ -257,15 +271,13 @@ void RunTile(const From& source, int64_t n_block, const std::byte* tile, PanelOu
   for (int t = 0; t < NT; ++t) V::StoreRows(out.y + t * out.stride, out.rows, acc[t]);
 }
 
-template <class V, class Family>
-using RunPacked = void (*)(const typename Family::Packed* const& source, int64_t n_block,
-                           const std::byte* tile, PanelOut out);
-
-template <class V, class Family, int... NT>
-constexpr RunPacked<V, Family> RunPackedOf(int nt, std::integer_sequence<int, NT...>) {
-  constexpr RunPacked<V, Family> kTable[] = {
-      RunTile<V, Family, NT + 1, const typename Family::Packed*>...};
-  return kTable[nt - 1];
+// RunTile for nt tokens, 1 to kTokenTile.
+template <class V, class Family, class From, int... NT>
+void RunTileOf(int nt, const From& source, int64_t n_block, const std::byte* tile, PanelOut out,
+               std::integer_sequence<int, NT...>) {
+  using Run = void (*)(const From&, int64_t, const std::byte*, PanelOut);
+  static constexpr Run kTable[] = {RunTile<V, Family, NT + 1, From>...};
+  kTable[nt - 1](source, n_block, tile, out);
 }
 
 template <class V, class Family>
@@ -284,30 +296,29 @@ class PanelProduct {
   static constexpr int64_t kChunkBlocks = Family::kChunk / Family::kElements;
 
   void Panel(int64_t row, int n_row) {
-    const bool one_token = token_end_ - token_begin_ == 1 && call_.TileTokens(token_begin_) == 1;
+    const bool one_tile = token_end_ - token_begin_ <= kTokenTile;
     const int64_t n_block = call_.w.cols / Family::kElements;
-    const int64_t chunk = one_token && n_row == V::kLanes ? n_block : kChunkBlocks;
+    const int64_t chunk = one_tile && n_row == V::kLanes ? n_block : kChunkBlocks;
     for (int64_t b = 0; b < n_block; b += chunk) {
       const int64_t n = std::min(chunk, n_block - b);
       const PanelAt at = At(row, n_row, b, n);
-      if (one_token) {
-        const std::byte* tile = Family::Advance(call_.Tile(token_begin_), 1, b);
-        RunTile<V, Family, 1>(typename Family::Source{at, Family::kBytes}, n, tile,
-                              Out(row, n_row, token_begin_, b));
+      if (one_tile) {
+        Tiles(typename Family::Source{at}, row, n_row, b, n);
       } else {
         Family::Pack(at, n, packed_);
-        Tiles(row, n_row, b, n);
+        Tiles<const typename Family::Packed*>(packed_, row, n_row, b, n);
       }
     }
   }
 
-  void Tiles(int64_t row, int n_row, int64_t b, int64_t n_block) {
+  // Adds blocks [b, b + n_block) of the panel to the results of every token.
+  template <class From>
+  void Tiles(const From& source, int64_t row, int n_row, int64_t b, int64_t n_block) {
     for (int64_t t0 = token_begin_; t0 < token_end_; t0 += kTokenTile) {
       const int nt = call_.TileTokens(t0);
       const std::byte* tile = Family::Advance(call_.Tile(t0), nt, b);
-      const typename Family::Packed* source = packed_;
-      RunPackedOf<V, Family>(nt, std::make_integer_sequence<int, kTokenTile>())(
-          source, n_block, tile, Out(row, n_row, t0, b));
+      RunTileOf<V, Family>(nt, source, n_block, tile, Out(row, n_row, t0, b),
+                           std::make_integer_sequence<int, kTokenTile>());
     }
   }
 

@@ -92,14 +92,11 @@ struct PanelQ4_1 {
   }
 };
 
-// Spreads bits 4 * i .. 4 * i + 3 of each dword of `high` to bit 4 of the four bytes of code[i]:
-// the product makes four copies, each one bit short of the next byte.
+// Bits 4 * i .. 4 * i + 3 of each dword of `high` are bit 4 of the four bytes of code[i].
 template <class V>
 void AddFifthBits(typename V::I high, typename V::I* code) {
   for (int i = 0; i < 8; ++i) {
-    const auto bits = V::And(high, 0xf);
-    const auto spread = V::And(V::Mul(bits, V::Constant(0x00204081)), 0x01010101);
-    code[i] = V::Or(code[i], V::template Shl<4>(spread));
+    code[i] = V::Or(code[i], V::SpreadToFifthBits(high));
     high = V::template Shr<4>(high);
   }
 }

@@ -215,6 +215,10 @@ Status FillGemmaScales(const JsonFields& text, const Family& family, ModelSpec* 
 
 Status FillScales(const JsonFields& text, const Family& family, ModelSpec* spec) {
   KVASIR_ASSIGN_OR_RETURN(const double eps, text.Positive("rms_norm_eps", family.norm_eps));
+  if (eps >= 1) {
+    return Status::Corruption(
+        fmt::format("{}: expected less than 1, found {}", text.Where("rms_norm_eps"), eps));
+  }
   spec->norm_eps = static_cast<float>(eps);
   KVASIR_ASSIGN_OR_RETURN(spec->activation, ParseActivation(text, family));
   spec->attn_scale = static_cast<float>(1.0 / std::sqrt(spec->head_dim));

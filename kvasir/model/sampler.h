@@ -11,32 +11,14 @@
 #include <vector>
 
 #include "kvasir/model/tokenizer.h"
+#include "kvasir/sampling.h"
 #include "kvasir/status.h"
 
 namespace kvasir {
 
-// Defaults are llama.cpp's.
-struct SamplerOptions {
-  float temperature = 0.80f;  // <= 0: the most likely token (the lowest id among equals)
-  int32_t top_k = 40;         // <= 0: all
-  float top_p = 0.95f;        // smallest set of at least this probability; >= 1: all
-  float min_p = 0.05f;  // drops tokens below this share of the best one's probability; 0: none
-  float repeat_penalty = 1.0f;     // positive logits are divided, others multiplied (CTRL)
-  float presence_penalty = 0.0f;   // subtracted once from tokens seen
-  float frequency_penalty = 0.0f;  // subtracted once a time seen
-  int32_t repeat_last_n = 64;      // tokens the penalties look back; 0: none, -1: all
-  uint64_t seed = 0;
-  std::vector<std::pair<TokenId, float>> logit_bias = {};  // added before everything else
-};
-
 // Errors: kInvalidArgument names the option, what was expected and what was found; a bias for a
 // token outside [0, n_vocab) is one.
 Status CheckSamplerOptions(const SamplerOptions& options, int32_t n_vocab);
-
-struct TokenLogprob {
-  TokenId id;
-  float logprob;  // natural log, of the model's own distribution
-};
 
 // One per sequence; not thread-safe.
 class Sampler {

@@ -8,11 +8,10 @@
 #include <string_view>
 #include <vector>
 
+#include "kvasir/sampling.h"
 #include "kvasir/status.h"
 
 namespace kvasir {
-
-using TokenId = int32_t;
 
 enum class TokenKind : uint8_t { kNormal, kUnknown, kControl, kUserDefined, kUnused, kByte };
 

@@ -22,6 +22,13 @@ std::string WithSpaces(std::string_view text) {
   return out;
 }
 
+// Where the word at the start of `text` ends: before the first U+2581 that follows anything else.
+size_t WordEnd(std::string_view text) {
+  size_t at = 0;
+  while (text.substr(at).starts_with(kMetaspace)) at += kMetaspace.size();
+  return std::min(text.find(kMetaspace, at), text.size());
+}
+
 // The pieces' texts joined, and where in it control tokens may be found. Neighbours that both
 // allow them make one range.
 struct JoinedPieces {
@@ -54,6 +61,7 @@ Result<std::unique_ptr<Tokenizer>> VocabularyTokenizer::Make(VocabularySpec spec
     KVASIR_ASSIGN_OR_RETURN(made->merger_, MakeBpeMerger(made->spec_, made->index_));
     made->spec_.merges = {};
   }
+  made->cut_words_ = made->MergesStayWithinWords();
   made->IndexAddedTokens();
   return std::unique_ptr<Tokenizer>(std::move(made));
 }
@@ -61,6 +69,13 @@ Result<std::unique_ptr<Tokenizer>> VocabularyTokenizer::Make(VocabularySpec spec
 VocabularyTokenizer::VocabularyTokenizer(VocabularySpec spec)
     : spec_(std::move(spec)), index_(spec_.tokens, spec_.kinds) {
   std::sort(spec_.eog.begin(), spec_.eog.end());
+}
+
+bool VocabularyTokenizer::MergesStayWithinWords() const {
+  if (spec_.byte_level || spec_.ignore_merges || index_.Find(kMetaspace) < 0) return false;
+  return std::all_of(spec_.tokens.begin(), spec_.tokens.end(), [&](const std::string& token) {
+    return WordEnd(token) == token.size() || index_.Find(token) < 0;
+  });
 }
 
 bool VocabularyTokenizer::IsSpecial(TokenId id) const {
@@ -127,7 +142,13 @@ void VocabularyTokenizer::EncodeWords(std::string_view text, bool at_start,
   Words words;
   SplitWords(*spec_.pipeline, text, at_start, words);
   MergeScratch scratch;
-  for (const std::string_view word : words.words) merger_->Merge(word, scratch, out);
+  for (std::string_view word : words.words) {
+    while (!word.empty()) {
+      const size_t end = cut_words_ ? WordEnd(word) : word.size();
+      merger_->Merge(word.substr(0, end), scratch, out);
+      word.remove_prefix(end);
+    }
+  }
 }
 
 std::string VocabularyTokenizer::TokenBytes(TokenId id, bool show_special) const {

@@ -40,10 +40,14 @@ class VocabularyTokenizer final : public Tokenizer {
   void EncodeText(std::string_view text, bool at_start, std::vector<TokenId>& out) const;
   void EncodeWords(std::string_view text, bool at_start, std::vector<TokenId>& out) const;
   bool IsSpecial(TokenId id) const;
+  // Whether merging can never cross from another character to U+2581, which is true of most
+  // vocabularies with spaces in their tokens. Then words may be merged one by one.
+  bool MergesStayWithinWords() const;
 
   VocabularySpec spec_;
   TokenIndex index_;
   std::unique_ptr<Merger> merger_;
+  bool cut_words_ = false;        // MergesStayWithinWords
   AddedTokens raw_added_;         // found in the text as it is given
   AddedTokens normalized_added_;  // found after normalisation
 };

@@ -1,0 +1,59 @@
+// Sealed tokens whose keys and values are encoded, each by a format of its own: any pair at any
+// layer. codecs/codec.h says how parts are made.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kvasir/cache/segment.h"
+
+namespace kvasir {
+
+enum class KvSide : uint8_t { kKey, kValue };
+
+// The encoded keys, or values, of a run of tokens of one (layer, kv head). Immutable; safe to
+// share.
+class CodedPart {
+ public:
+  virtual ~CodedPart() = default;
+  virtual int64_t n_token() const = 0;
+  // All bytes that belong to these tokens: codes, scales, outliers, indices.
+  virtual int64_t bytes() const = 0;
+  // Points tiles[i] at tile first + i, i < n: where it lies, if it can be read in place, else
+  // rebuilt as f32 in `scratch`, which holds n tiles. Keys are k_roped, channel-major
+  // (head_dim, 16); values are token-major (16, PaddedDim); unused slots are zero.
+  virtual Status LoadTiles(int64_t first, int n, float* scratch, TileFormat* format,
+                           const void** tiles) const = 0;
+  // Whether LoadTiles never touches scratch, so that more than 4 tiles may be asked for.
+  virtual bool in_place() const { return false; }
+  // The same codes for the tokens `keep` (ascending indices) alone. kUnsupported where tokens are
+  // encoded together, so that dropping one would free nothing.
+  virtual Result<std::shared_ptr<const CodedPart>> Gather(std::span<const int32_t> keep) const;
+};
+
+// Two parts with the same tokens.
+class CodedSegment : public Segment {
+ public:
+  // `format` names the pair, "kivi(2)/f16"; `bias` is empty or (n) base-2 logit biases.
+  CodedSegment(int head_dim, Positions pos, std::string format, std::shared_ptr<const CodedPart> k,
+               std::shared_ptr<const CodedPart> v, std::vector<float> bias = {});
+
+  std::string_view format() const override { return format_; }
+  int64_t bytes() const override;
+  const float* bias() const override { return bias_.empty() ? nullptr : bias_.data(); }
+  bool tiles_in_place() const override { return k_->in_place() && v_->in_place(); }
+  Status LoadTiles(int64_t first, int n, AttendScratch& scratch, TileRun* run) const override;
+
+  const std::shared_ptr<const CodedPart>& k() const { return k_; }
+  const std::shared_ptr<const CodedPart>& v() const { return v_; }
+
+ private:
+  std::string format_;
+  std::shared_ptr<const CodedPart> k_, v_;
+  std::vector<float> bias_;  // padded to whole tiles
+};
+
+}  // namespace kvasir

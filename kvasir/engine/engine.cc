@@ -1,0 +1,322 @@
+#include "kvasir/engine.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <mutex>
+#include <optional>
+
+#include "kvasir/core/isa.h"
+#include "kvasir/model/forward.h"
+#include "kvasir/model/sampler.h"
+#include "kvasir/model/stop_strings.h"
+
+namespace kvasir {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double SecondsSince(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+Result<TileFormat> ParseTileFormat(const char* option, const std::string& name) {
+  if (name == "f16") return TileFormat::kF16;
+  if (name == "f32") return TileFormat::kF32;
+  return Status::Unsupported(fmt::format("{}: expected f16 or f32, found '{}'", option, name));
+}
+
+Status CheckRange(const char* option, int64_t value, int64_t low, int64_t high) {
+  if (value >= low && value <= high) return Status::Ok();
+  return Status::InvalidArgument(
+      fmt::format("{}: expected {} to {}, found {}", option, low, high, value));
+}
+
+// What sessions share.
+struct Shared {
+  Shared(EngineOptions options, std::shared_ptr<const Model> model)
+      : options(std::move(options)),
+        model(std::move(model)),
+        ledger(this->options.memory_limit),
+        arena(ledger, ByteKind::kKv),
+        team(this->options.n_thread) {}
+
+  EngineOptions options;
+  std::shared_ptr<const Model> model;
+  ByteLedger ledger;
+  ByteCharge weights;
+  SlabArena arena;
+  ThreadTeam team;
+  std::mutex turn;  // one session computes at a time
+  std::unique_ptr<ForwardPass> forward;
+  TileFormat k_format = TileFormat::kF16, v_format = TileFormat::kF16;
+};
+
+class SessionImpl final : public Session {
+ public:
+  explicit SessionImpl(std::shared_ptr<Shared> shared)
+      : shared_(std::move(shared)), cache_(NewCache()) {}
+
+  Result<GenerateResult> Generate(
+      std::span<const TokenId> prompt, const GenerateOptions& options,
+      const std::function<bool(const GeneratedToken&)>& on_token) override;
+  Status Logits(std::span<const TokenId> tokens, const LogitsSink& sink) override;
+
+  std::span<const TokenId> tokens() const override { return tokens_; }
+  int64_t kv_bytes() const override { return cache_->bytes(); }
+  void Clear() override {
+    cache_ = NewCache();
+    tokens_.clear();
+  }
+
+ private:
+  std::unique_ptr<SequenceCache> NewCache() const {
+    return std::make_unique<SequenceCache>(CacheShapeOf(shared_->model->spec), shared_->k_format,
+                                           shared_->v_format, shared_->arena);
+  }
+  Status CheckTokens(std::span<const TokenId> tokens) const;
+  // Drops all but the longest usable prefix of `prompt`, and says what that was.
+  Status Rewind(std::span<const TokenId> prompt, GenerateResult* result);
+  // Runs tokens from the held length on, chunk by chunk; leaves the last logits in logits_.
+  Status Prefill(std::span<const TokenId> prompt, const GenerateOptions& options);
+  Status Feed(std::span<const TokenId> chunk, LogitsWanted wanted);
+  Status Decode(const GenerateOptions& options,
+                const std::function<bool(const GeneratedToken&)>& on_token, Sampler& sampler,
+                GenerateResult* result);
+
+  std::shared_ptr<Shared> shared_;
+  std::unique_ptr<SequenceCache> cache_;
+  std::vector<TokenId> tokens_;
+  std::vector<float> logits_;
+};
+
+Status SessionImpl::CheckTokens(std::span<const TokenId> tokens) const {
+  const int32_t n_vocab = shared_->model->spec.n_vocab;
+  if (tokens.empty()) return Status::InvalidArgument("prompt: expected at least one token");
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    if (tokens[i] < 0 || tokens[i] >= n_vocab) {
+      return Status::InvalidArgument(
+          fmt::format("prompt: token {} is {}, expected 0 to {}", i, tokens[i], n_vocab - 1));
+    }
+  }
+  const int64_t n_ctx = shared_->options.n_ctx;
+  if (static_cast<int64_t>(tokens.size()) > n_ctx) {
+    return Status::InvalidArgument(
+        fmt::format("prompt has {} tokens, the context (n_ctx) holds {}", tokens.size(), n_ctx));
+  }
+  return Status::Ok();
+}
+
+Status SessionImpl::Rewind(std::span<const TokenId> prompt, GenerateResult* result) {
+  const size_t limit = std::min(tokens_.size(), prompt.size() - 1);  // the last token gives logits
+  size_t shared = 0;
+  while (shared < limit && tokens_[shared] == prompt[shared]) ++shared;
+  if (shared > 0 && static_cast<int32_t>(shared) < cache_->rewind_floor()) {
+    result->cache_note = fmt::format(
+        "{} tokens shared, 0 reused: sliding-window layers keep no tokens to rewind below {}",
+        shared, cache_->rewind_floor());
+    shared = 0;
+  }
+  KVASIR_RETURN_IF_ERROR(cache_->Truncate(static_cast<int32_t>(shared)));
+  tokens_.resize(shared);
+  result->n_prompt = static_cast<int64_t>(prompt.size());
+  result->n_cached = static_cast<int64_t>(shared);
+  return Status::Ok();
+}
+
+Status SessionImpl::Feed(std::span<const TokenId> chunk, LogitsWanted wanted) {
+  KVASIR_RETURN_IF_ERROR(shared_->forward->Run(
+      chunk, *cache_, wanted, [this](int64_t, int64_t n, const float* logits) {
+        const int64_t n_vocab = shared_->model->spec.n_vocab;
+        logits_.assign(logits + (n - 1) * n_vocab, logits + n * n_vocab);
+        return Status::Ok();
+      }));
+  tokens_.insert(tokens_.end(), chunk.begin(), chunk.end());
+  return Status::Ok();
+}
+
+Status SessionImpl::Prefill(std::span<const TokenId> prompt, const GenerateOptions& options) {
+  const auto report = [&] {
+    if (options.prefill_progress) {
+      options.prefill_progress(static_cast<int64_t>(tokens_.size()),
+                               static_cast<int64_t>(prompt.size()));
+    }
+  };
+  report();
+  while (tokens_.size() < prompt.size()) {
+    if (options.cancelled && options.cancelled()) {
+      return Status::Cancelled(
+          fmt::format("after {} of {} prompt tokens", tokens_.size(), prompt.size()));
+    }
+    const size_t n =
+        std::min(prompt.size() - tokens_.size(), static_cast<size_t>(shared_->options.n_ubatch));
+    const bool last = tokens_.size() + n == prompt.size();
+    KVASIR_RETURN_IF_ERROR(
+        Feed(prompt.subspan(tokens_.size(), n), last ? LogitsWanted::kLast : LogitsWanted::kNone));
+    report();
+  }
+  return Status::Ok();
+}
+
+Status SessionImpl::Decode(const GenerateOptions& options,
+                           const std::function<bool(const GeneratedToken&)>& on_token,
+                           Sampler& sampler, GenerateResult* result) {
+  const Tokenizer& tokenizer = *shared_->model->tokenizer;
+  StreamingDetokenizer detokenizer(tokenizer);
+  StopMatcher stop(options.stop);
+  const auto emit = [&](GeneratedToken& token, std::string text) {
+    result->text += text;
+    token.text = text;
+    if (!on_token || on_token(token)) return true;
+    result->finish = FinishReason::kCancelled;
+    return false;
+  };
+  GeneratedToken token;
+  while (true) {
+    if (options.n_predict >= 0 &&
+        static_cast<int64_t>(result->tokens.size()) >= options.n_predict) {
+      result->finish = FinishReason::kLength;
+      break;
+    }
+    if (options.cancelled && options.cancelled()) {
+      result->finish = FinishReason::kCancelled;
+      break;
+    }
+    KVASIR_ASSIGN_OR_RETURN(token.id, sampler.Sample(logits_));
+    if (!options.ignore_eos && tokenizer.IsEndOfGeneration(token.id)) {
+      result->finish = FinishReason::kEndOfText;
+      break;
+    }
+    sampler.Accept(token.id);
+    result->tokens.push_back(token.id);
+    if (options.n_logprobs > 0) {
+      kvasir::Logprobs logprobs = ComputeLogprobs(logits_, token.id, options.n_logprobs);
+      token.logprob = logprobs.chosen.logprob;
+      token.logprobs = std::move(logprobs.top);
+    }
+    std::string text = stop.Push(detokenizer.Push(token.id));
+    if (stop.stopped()) {
+      result->finish = FinishReason::kStopString;
+      result->stop_string = stop.matched();
+      emit(token, std::move(text));
+      return Status::Ok();
+    }
+    if (!emit(token, std::move(text))) break;
+    if (static_cast<int64_t>(tokens_.size()) >= shared_->options.n_ctx) {
+      result->finish = FinishReason::kContextFull;
+      break;
+    }
+    KVASIR_RETURN_IF_ERROR(Feed(std::span(&token.id, 1), LogitsWanted::kLast));
+  }
+  std::string rest = stop.Push(detokenizer.Finish());
+  if (!stop.stopped()) rest += stop.Finish();
+  token = {};
+  if (!rest.empty()) emit(token, std::move(rest));
+  return Status::Ok();
+}
+
+Result<GenerateResult> SessionImpl::Generate(
+    std::span<const TokenId> prompt, const GenerateOptions& options,
+    const std::function<bool(const GeneratedToken&)>& on_token) {
+  KVASIR_RETURN_IF_ERROR(CheckTokens(prompt));
+  const int32_t n_vocab = shared_->model->spec.n_vocab;
+  KVASIR_RETURN_IF_ERROR(CheckSamplerOptions(options.sampling, n_vocab));
+  std::lock_guard turn(shared_->turn);
+  GenerateResult result;
+  KVASIR_RETURN_IF_ERROR(Rewind(prompt, &result));
+  Sampler sampler(options.sampling, n_vocab);
+  for (TokenId id : prompt) sampler.Accept(id);
+  auto start = Clock::now();
+  KVASIR_RETURN_IF_ERROR(Prefill(prompt, options));
+  result.prefill_seconds = SecondsSince(start);
+  start = Clock::now();
+  KVASIR_RETURN_IF_ERROR(Decode(options, on_token, sampler, &result));
+  result.decode_seconds = SecondsSince(start);
+  result.kv_bytes = cache_->bytes();
+  return result;
+}
+
+Status SessionImpl::Logits(std::span<const TokenId> tokens, const LogitsSink& sink) {
+  KVASIR_RETURN_IF_ERROR(CheckTokens(tokens));
+  std::lock_guard turn(shared_->turn);
+  Clear();
+  while (tokens_.size() < tokens.size()) {
+    const size_t first = tokens_.size();
+    const auto chunk = tokens.subspan(
+        first, std::min(tokens.size() - first, static_cast<size_t>(shared_->options.n_ubatch)));
+    KVASIR_RETURN_IF_ERROR(shared_->forward->Run(
+        chunk, *cache_, LogitsWanted::kAll, [&](int64_t begin, int64_t n, const float* logits) {
+          return sink(static_cast<int64_t>(first) + begin, n, logits);
+        }));
+    tokens_.insert(tokens_.end(), chunk.begin(), chunk.end());
+  }
+  return Status::Ok();
+}
+
+class EngineImpl final : public Engine {
+ public:
+  explicit EngineImpl(std::shared_ptr<Shared> shared) : shared_(std::move(shared)) {}
+
+  Result<std::unique_ptr<Session>> NewSession() override {
+    return std::unique_ptr<Session>(std::make_unique<SessionImpl>(shared_));
+  }
+  std::vector<TokenId> Tokenize(std::string_view text, bool parse_special) const override {
+    const Tokenizer& tokenizer = *shared_->model->tokenizer;
+    return tokenizer.Encode(
+        text, {.add_bos = tokenizer.add_bos_by_default(), .parse_special = parse_special});
+  }
+  Result<std::string> Detokenize(std::span<const TokenId> tokens) const override {
+    return shared_->model->tokenizer->Decode(tokens);
+  }
+  const EngineOptions& options() const override { return shared_->options; }
+  const Model& model() const override { return *shared_->model; }
+  int32_t n_vocab() const override { return shared_->model->spec.n_vocab; }
+  std::string DescribeMemory() const override { return shared_->ledger.Describe(); }
+  int64_t bytes_held() const override { return shared_->ledger.held(); }
+  int64_t bytes_peak() const override { return shared_->ledger.peak(); }
+
+ private:
+  std::shared_ptr<Shared> shared_;
+};
+
+}  // namespace
+
+std::string_view FinishReasonName(FinishReason reason) {
+  switch (reason) {
+    case FinishReason::kEndOfText:
+    case FinishReason::kStopString: return "stop";
+    case FinishReason::kLength: return "length";
+    case FinishReason::kContextFull: return "context_full";
+    case FinishReason::kCancelled: return "cancelled";
+  }
+  return "unknown";
+}
+
+Result<std::shared_ptr<Engine>> Engine::Load(const EngineOptions& asked) {
+  KVASIR_RETURN_IF_ERROR(CheckIsaSetting());
+  EngineOptions options = asked;
+  KVASIR_RETURN_IF_ERROR(CheckRange("threads", options.n_thread, 0, 1024));
+  KVASIR_RETURN_IF_ERROR(CheckRange("ubatch-size", options.n_ubatch, 1, 65536));
+  KVASIR_RETURN_IF_ERROR(CheckRange("ctx-size", options.n_ctx, 0, INT32_MAX));
+  KVASIR_ASSIGN_OR_RETURN(const TileFormat k_format,
+                          ParseTileFormat("cache-type-k", options.type_k));
+  KVASIR_ASSIGN_OR_RETURN(const TileFormat v_format,
+                          ParseTileFormat("cache-type-v", options.type_v));
+  KVASIR_ASSIGN_OR_RETURN(std::shared_ptr<const Model> model,
+                          LoadModel(options.model_path, {.progress = options.progress}));
+  if (options.n_ctx == 0) options.n_ctx = model->spec.n_ctx_train;
+  auto shared = std::make_shared<Shared>(options, std::move(model));
+  shared->options.n_thread = shared->team.size();
+  shared->k_format = k_format;
+  shared->v_format = v_format;
+  KVASIR_ASSIGN_OR_RETURN(shared->weights,
+                          ByteCharge::Take(shared->ledger, ByteKind::kWeights,
+                                           static_cast<int64_t>(shared->model->weight_bytes)));
+  KVASIR_ASSIGN_OR_RETURN(shared->forward,
+                          ForwardPass::Create(shared->model, options.n_ctx, options.n_ubatch,
+                                              shared->team, shared->ledger));
+  return std::shared_ptr<Engine>(std::make_shared<EngineImpl>(std::move(shared)));
+}
+
+}  // namespace kvasir
