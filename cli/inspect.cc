@@ -228,7 +228,7 @@ void PrintRope(std::string_view label, const Json& rope) {
     scaling += fmt::format(" x{}, original context {}", rope["factor"].get<double>(),
                            rope["original_context"].get<int>());
   }
-  PrintLine(label, fmt::format("{} of {} channels, base {}, scaling {}",
+  PrintLine(label, fmt::format("pairs {}, {} channels, base {}, scaling {}",
                                rope["pairing"].get<std::string>(), rope["channels"].get<int>(),
                                rope["freq_base"].get<double>(), scaling));
 }

@@ -57,15 +57,9 @@ class WeightBinder {
     RopeSpec& rope = spec_.rope;
     const int64_t n_pair = rope.n_rot / 2;
     KVASIR_RETURN_IF_ERROR(Divisors("rope_freqs.weight", n_pair, false, &rope.freq_divisors));
-    if (spec_.architecture != "phi3") return Status::Ok();
-    const bool wanted = rope.scaling == RopeScaling::kLongRope;
-    KVASIR_RETURN_IF_ERROR(
-        Divisors("rope_factors_long.weight", n_pair, wanted, &rope.long_factors));
-    KVASIR_RETURN_IF_ERROR(Divisors("rope_factors_short.weight", n_pair,
-                                    wanted || !rope.long_factors.empty(), &rope.short_factors));
-    // Older files carry the factors without naming the scaling.
-    if (!rope.long_factors.empty()) rope.scaling = RopeScaling::kLongRope;
-    return Status::Ok();
+    if (rope.scaling != RopeScaling::kLongRope) return Status::Ok();
+    KVASIR_RETURN_IF_ERROR(Divisors("rope_factors_long.weight", n_pair, true, &rope.long_factors));
+    return Divisors("rope_factors_short.weight", n_pair, true, &rope.short_factors);
   }
 
   Status Divisors(std::string_view name, int64_t n, bool required, std::vector<float>* out) {

@@ -309,6 +309,12 @@ TEST(GgufModel, YarnIsResolved) {
   EXPECT_NEAR(scaled->spec.rope.attn_factor, 0.5 * (1 + 0.1 * std::log(4.0)), 1e-12);
 }
 
+TEST(GgufModel, LongRopeByNameNeedsItsFactors) {
+  const Built model = BuiltWith(
+      "tiny-llama", {}, [](GgufWriter& w) { w.AddString("llama.rope.scaling.type", "longrope"); });
+  EXPECT_THAT(model.error(), HasSubstr("'rope_factors_long.weight' is missing"));
+}
+
 TEST(GgufModel, UnknownScalingIsRefusedByName) {
   const Built model = BuiltWith(
       "tiny-llama", {}, [](GgufWriter& w) { w.AddString("llama.rope.scaling.type", "dynamic"); });

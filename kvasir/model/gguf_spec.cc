@@ -246,15 +246,17 @@ class SpecReader {
       if (rope->factor != 1.0) rope->scaling = RopeScaling::kLinear;
     } else if (type == "yarn") {
       KVASIR_RETURN_IF_ERROR(ReadYarn(rope));
-    } else if (type == "longrope") {
-      rope->scaling = RopeScaling::kLongRope;
-    } else {
+    } else if (type != "longrope") {
       return Unsupported(
           type_key,
           fmt::format("'{}'; none, linear, yarn and longrope are supported", Printable(type)));
     }
-    if (IsArch("phi3")) KVASIR_RETURN_IF_ERROR(ReadLongRopeMagnitude(rope));
-    return Status::Ok();
+    // Older files carry the factors without naming the scaling.
+    if (type != "longrope" && file_.FindTensor("rope_factors_long.weight") == nullptr) {
+      return Status::Ok();
+    }
+    rope->scaling = RopeScaling::kLongRope;
+    return ReadLongRopeMagnitude(rope);
   }
 
   // A file's attn_factor multiplies YaRN's own magnitude 1 + 0.1 ln(factor).
@@ -311,7 +313,7 @@ class SpecReader {
       KVASIR_ASSIGN_OR_RETURN(*window, file_.GetU32(key));
       return Status::Ok();
     }
-    // llama.cpp ignores the key in qwen files, whose converters write it with the window off.
+    // Qwen's files are run with full attention whatever the key says; llama.cpp does the same.
     if (IsArch("qwen2") || IsArch("qwen3")) return Status::Ok();
     KVASIR_ASSIGN_OR_RETURN(*window, file_.GetU32(key, DefaultWindow()));
     return Status::Ok();
