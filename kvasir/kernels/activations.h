@@ -6,7 +6,7 @@
 //   Q8, 32 a block    q[nt][32] int8, d[nt] f32, s[nt] f32 = d * sum(q), negative_sum[nt] int32
 //   Q8, 256 a block   q[nt][256] int8, sum16[nt][16] int16 and sum32[nt][8] int16 = sums of q over
 //                     runs of 16 and 32, d[nt] f32
-// All fields are 4-byte aligned.
+// What is left of TokenBytes is padding. All fields are 4-byte aligned.
 //
 // Rounding: d = max|x| / 127, q = x * (127 / max|x|) to nearest even. A block whose max|x| is below
 // 2^-100 is zero; a block that holds a value that is not finite has d = NaN, so that every product

@@ -30,11 +30,12 @@ struct Split {
 
 Split ChooseSplit(const Tensor& w, int64_t n_token, int n_thread) {
   constexpr int64_t kPanel = 16;
-  constexpr int64_t kTaskBytes = 512 << 10;  // weights of a task when few tokens share them
+  constexpr int64_t kTaskBytes = 512 << 10;  // of weights
+  constexpr int64_t kTaskTokens = 256;       // a chunk of their activations stays in second cache
   const int64_t by_bytes = kTaskBytes / (kPanel * static_cast<int64_t>(w.row_bytes));
   const int64_t by_thread = CeilDiv(w.rows, kPanel * 4 * n_thread);
   const int64_t panels = std::max<int64_t>(1, std::min(by_bytes, by_thread));
-  return {panels * kPanel, std::max<int64_t>(1, n_token)};
+  return {panels * kPanel, std::clamp<int64_t>(n_token, 1, kTaskTokens)};
 }
 
 }  // namespace
@@ -50,7 +51,8 @@ Preparation PreparationOf(TensorType weights) {
 size_t TokenBytes(Preparation preparation, int64_t cols) {
   const size_t n = static_cast<size_t>(cols);
   switch (preparation) {
-    case Preparation::kFloat: return n * sizeof(float);
+    // The pad keeps tiles from lying a power of two apart, where they evict each other.
+    case Preparation::kFloat: return n * sizeof(float) + 1024;
     case Preparation::kQ8x32: return n / 32 * kRecord32;
     case Preparation::kQ8x256: return n / 256 * kRecord256;
   }

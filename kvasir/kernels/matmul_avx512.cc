@@ -1,7 +1,8 @@
 // Panels of 16 rows in 512-bit registers, VNNI for integer products.
-// g++ 12 takes its own intrinsics for uninitialised reads (PR105593).
+#ifndef __clang__  // g++ 12 takes its own intrinsics for uninitialised reads (PR105593)
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #pragma GCC diagnostic ignored "-Wuninitialized"
+#endif
 #include <immintrin.h>
 
 #include <array>
