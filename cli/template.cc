@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "cli/args.h"
 #include "cli/command.h"
 #include "kvasir/core/mapped_file.h"
 #include "kvasir/model/chat_template.h"
@@ -10,27 +11,35 @@
 namespace kvasir::cli {
 namespace {
 
-Status Run(std::span<const std::string> args) {
-  if (args.size() != 2) {
-    return Status::InvalidArgument("usage: kvasir template FILE.jinja CONTEXT.json");
-  }
-  KVASIR_ASSIGN_OR_RETURN(const std::string source, ReadFile(args[0], jinja::kMaxTemplateBytes));
-  KVASIR_ASSIGN_OR_RETURN(const std::string json, ReadFile(args[1]));
+constexpr std::string_view kSummary = "render a Jinja chat template with a JSON context";
+
+Status Run(std::span<const std::string> words) {
+  std::vector<std::string> files;
+  ArgTable table("template", std::string(kSummary));
+  table.SetPositionals({.metavar = "FILE.jinja CONTEXT.json",
+                        .help = "the template, and its variables as a JSON object",
+                        .target = &files,
+                        .min = 2,
+                        .max = 2});
+  KVASIR_ASSIGN_OR_RETURN(const bool go_on, ParseOrHelp(table, words));
+  if (!go_on) return Status::Ok();
+  KVASIR_ASSIGN_OR_RETURN(const std::string source, ReadFile(files[0], jinja::kMaxTemplateBytes));
+  KVASIR_ASSIGN_OR_RETURN(const std::string json, ReadFile(files[1]));
   const auto context = nlohmann::ordered_json::parse(json, nullptr, false);
-  if (context.is_discarded()) return Status::InvalidArgument(args[1] + ": not JSON");
-  auto parsed = jinja::Template::Parse(source);
-  if (!parsed.ok()) return std::move(parsed).status().WithContext(args[0]);
-  auto rendered = parsed->Render(context, ChatRenderOptions({}, std::nullopt));
-  if (!rendered.ok()) return std::move(rendered).status().WithContext(args[0]);
-  fmt::print("{}", rendered->text());
+  if (context.is_discarded()) return Status::InvalidArgument(files[1] + ": not JSON");
+  const auto parsed = jinja::Template::Parse(source);
+  if (!parsed.ok()) return Status(parsed.status()).WithContext(files[0]);
+  const auto rendered = parsed->Render(context, ChatRenderOptions({}, std::nullopt));
+  if (!rendered.ok()) return Status(rendered.status()).WithContext(files[0]);
+  const std::string& text = rendered->text();
+  std::fwrite(text.data(), 1, text.size(), stdout);
   return Status::Ok();
 }
 
 }  // namespace
 
 const Command& template_command() {
-  static constexpr Command command = {"template", "render a chat template with a JSON context",
-                                      Run};
+  static constexpr Command command = {"template", kSummary, Run};
   return command;
 }
 

@@ -26,9 +26,9 @@ struct ChatCapabilities {
 };
 
 struct ChatTemplateOptions {
-  std::string bos_text;  // as the vocabulary spells them; "" when there is none
-  std::string eos_text;
-  jinja::Limits limits;
+  std::string bos_text = {};  // as the vocabulary spells them; "" when there is none
+  std::string eos_text = {};
+  jinja::Limits limits = {};
 };
 
 struct ChatRequest {

@@ -2,8 +2,6 @@
 
 #include <fmt/core.h>
 
-#include <optional>
-
 #include "kvasir/model/jinja/ops.h"
 
 namespace kvasir::jinja {
@@ -11,17 +9,19 @@ namespace {
 
 class FunctionObject : public Object {
  public:
-  FunctionObject(const Builtin& builtin, std::optional<Value> self)
-      : builtin_(builtin), self_(std::move(self)) {}
+  explicit FunctionObject(const Builtin& builtin) : builtin_(builtin) {}
+  FunctionObject(const Builtin& builtin, Value self)
+      : builtin_(builtin), bound_(true), self_(std::move(self)) {}
   std::string_view type_name() const override { return "builtin_function_or_method"; }
   Value Call(Runtime& runtime, Arguments arguments) override {
-    if (self_) arguments.positional.insert(arguments.positional.begin(), *self_);
+    if (bound_) arguments.positional.insert(arguments.positional.begin(), self_);
     return CallBuiltin(runtime, builtin_, std::move(arguments));
   }
 
  private:
   const Builtin& builtin_;
-  std::optional<Value> self_;
+  const bool bound_ = false;
+  const Value self_;
 };
 
 // Takes the next word off the front of `params`.
@@ -142,7 +142,7 @@ bool ApplyTest(Runtime& runtime, std::string_view name, Arguments arguments) {
 }
 
 Value MakeFunction(Runtime& runtime, const Builtin& builtin) {
-  return Value::Of(runtime.heap.New<FunctionObject>(builtin, std::nullopt));
+  return Value::Of(runtime.heap.New<FunctionObject>(builtin));
 }
 
 Value MakeMethod(Runtime& runtime, const Builtin& builtin, Value self) {

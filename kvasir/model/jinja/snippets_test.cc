@@ -29,8 +29,11 @@ TEST(JinjaSnippets, RenderAsJinja2) {
       EXPECT_FALSE(rendered.ok()) << source << "\nrendered " << rendered->text();
       continue;
     }
-    EXPECT_TRUE(rendered.ok()) << source << "\n" << rendered.status().ToString();
-    if (rendered.ok()) EXPECT_EQ(rendered->text(), test["rendered"].get<std::string>()) << source;
+    if (!rendered.ok()) {
+      ADD_FAILURE() << source << "\n" << rendered.status().ToString();
+    } else {
+      EXPECT_EQ(rendered->text(), test["rendered"].get<std::string>()) << source;
+    }
   }
 }
 

@@ -41,10 +41,11 @@ struct ContextString {
 };
 
 struct RenderOptions {
-  Limits limits;
-  std::optional<std::time_t> now;  // what strftime_now() reads, shown in local time; else the clock
+  Limits limits = {};
+  std::optional<std::time_t> now =
+      {};  // what strftime_now() reads, shown in local time; else the clock
   // Strings that may spell control tokens as if the template had written them; none when empty.
-  std::function<bool(const ContextString&)> trusts;
+  std::function<bool(const ContextString&)> trusts = {};
 };
 
 // A compiled template. Immutable; safe to share between threads.
