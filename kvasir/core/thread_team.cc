@@ -36,7 +36,6 @@ ThreadTeam::~ThreadTeam() {
   {
     std::lock_guard lock(mutex_);
     stop_.store(true);
-    epoch_.fetch_add(1);
   }
   wake_.notify_all();
   for (std::thread& worker : workers_) worker.join();
@@ -47,15 +46,16 @@ void ThreadTeam::RunErased(int64_t n_task, Erased call, const void* body) {
   body_ = body;
   n_task_ = n_task;
   next_task_.store(0, std::memory_order_relaxed);
-  n_busy_.store(n_thread_ - 1, std::memory_order_relaxed);
-  epoch_.fetch_add(1);  // publishes the loop
+  const uint64_t loop = (gate_.load(std::memory_order_relaxed) >> 32) + 1;
+  gate_.store(loop << 32 | kOpen);
   if (n_parked_.load() > 0) {
-    // Taking the lock orders this wake-up after a worker's last look at epoch_.
+    // Taking the lock orders this wake-up after a worker's last look at the gate.
     { std::lock_guard lock(mutex_); }
     wake_.notify_all();
   }
   Work(0);
-  for (int spins = 0; n_busy_.load(std::memory_order_acquire) > 0; ++spins) {
+  gate_.fetch_and(~kOpen);
+  for (int spins = 0; static_cast<uint32_t>(gate_.load(std::memory_order_acquire)) != 0; ++spins) {
     // With more threads than CPUs a worker may not be running: let it.
     if (spins < spins_) {
       Relax();
@@ -73,22 +73,28 @@ void ThreadTeam::Work(int thread) {
   }
 }
 
+bool ThreadTeam::LoopWaits(uint64_t last_loop) const {
+  const uint64_t gate = gate_.load(std::memory_order_acquire);
+  return (gate & kOpen) != 0 && gate >> 32 != last_loop;
+}
+
 void ThreadTeam::Worker(int thread) {
-  uint64_t seen = 0;
-  while (true) {
-    for (int spins = 0; epoch_.load(std::memory_order_acquire) == seen && spins < spins_; ++spins) {
-      Relax();
-    }
-    if (epoch_.load(std::memory_order_acquire) == seen) {
+  uint64_t last_loop = 0;
+  while (!stop_.load()) {
+    for (int spins = 0; !LoopWaits(last_loop) && spins < spins_; ++spins) Relax();
+    if (!LoopWaits(last_loop)) {
       std::unique_lock lock(mutex_);
       n_parked_.fetch_add(1);
-      wake_.wait(lock, [&] { return epoch_.load() != seen; });
+      wake_.wait(lock, [&] { return stop_.load() || LoopWaits(last_loop); });
       n_parked_.fetch_sub(1);
     }
-    if (stop_.load()) return;
-    ++seen;
+    uint64_t gate = gate_.load();
+    while ((gate & kOpen) != 0 && !gate_.compare_exchange_weak(gate, gate + 1)) {
+    }
+    if ((gate & kOpen) == 0) continue;  // closed before this worker got in
+    last_loop = gate >> 32;
     Work(thread);
-    n_busy_.fetch_sub(1, std::memory_order_release);
+    gate_.fetch_sub(1, std::memory_order_release);
   }
 }
 

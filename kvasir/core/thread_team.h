@@ -47,6 +47,7 @@ class ThreadTeam {
   void RunErased(int64_t n_task, Erased call, const void* body);
   void Work(int thread);
   void Worker(int thread);
+  bool LoopWaits(uint64_t last_loop) const;
 
   int n_thread_;
   int spins_;
@@ -54,9 +55,12 @@ class ThreadTeam {
   const void* body_ = nullptr;
   int64_t n_task_ = 0;
   alignas(64) std::atomic<int64_t> next_task_{0};
-  alignas(64) std::atomic<uint64_t> epoch_{0};  // counts loops; workers wait for it to move
-  alignas(64) std::atomic<int> n_busy_{0};      // workers still inside the current loop
-  std::atomic<int> n_parked_{0};
+  // Loop number << 32 | kOpen | workers inside. A worker joins an open loop by counting itself in;
+  // the caller closes the loop when the tasks have run out and waits for those who joined. A worker
+  // that the system has not scheduled is never waited for.
+  static constexpr uint64_t kOpen = uint64_t{1} << 31;
+  alignas(64) std::atomic<uint64_t> gate_{0};
+  alignas(64) std::atomic<int> n_parked_{0};
   std::atomic<bool> stop_{false};
   std::mutex mutex_;
   std::condition_variable wake_;
