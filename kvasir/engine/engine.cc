@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "kvasir/core/isa.h"
+#include "kvasir/core/process_memory.h"
 #include "kvasir/model/forward.h"
 #include "kvasir/model/sampler.h"
 #include "kvasir/model/stop_strings.h"
@@ -45,7 +46,7 @@ struct Shared {
   EngineOptions options;
   std::shared_ptr<const Model> model;
   ByteLedger ledger;
-  ByteCharge weights;
+  ByteCharge weights, process;
   SlabArena arena;
   ThreadTeam team;
   std::mutex turn;  // one session computes at a time
@@ -256,6 +257,18 @@ Status SessionImpl::Logits(std::span<const TokenId> tokens, const LogitsSink& si
   return Status::Ok();
 }
 
+// Accounts for what the process holds beside weights, cache and scratch: vocabulary, program,
+// libraries, and the few megabytes that sampling and text handling come to need.
+Status ChargeProcess(Shared& shared) {
+  constexpr int64_t kFloatsPerVocabularyEntry = 8;  // logits, candidates, probabilities
+  int64_t bytes = shared.model->spec.n_vocab * kFloatsPerVocabularyEntry * int64_t{sizeof(float)};
+  if (const Result<ProcessMemory> now = ReadProcessMemory(); now.ok()) {
+    bytes += now->anonymous + std::max<int64_t>(0, now->file - shared.weights.bytes());
+  }
+  KVASIR_ASSIGN_OR_RETURN(shared.process, ByteCharge::Take(shared.ledger, ByteKind::kOther, bytes));
+  return Status::Ok();
+}
+
 class EngineImpl final : public Engine {
  public:
   explicit EngineImpl(std::shared_ptr<Shared> shared) : shared_(std::move(shared)) {}
@@ -315,6 +328,7 @@ Result<std::shared_ptr<Engine>> Engine::Load(const EngineOptions& asked) {
   KVASIR_ASSIGN_OR_RETURN(shared->weights,
                           ByteCharge::Take(shared->ledger, ByteKind::kWeights,
                                            static_cast<int64_t>(shared->model->weight_bytes)));
+  KVASIR_RETURN_IF_ERROR(ChargeProcess(*shared));
   KVASIR_ASSIGN_OR_RETURN(shared->forward,
                           ForwardPass::Create(shared->model, options.n_ctx, options.n_ubatch,
                                               shared->team, shared->ledger));
