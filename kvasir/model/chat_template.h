@@ -36,7 +36,7 @@ struct ChatRequest {
   const nlohmann::ordered_json* tools = nullptr;  // array, or null
   bool add_generation_prompt = true;
   const nlohmann::ordered_json* extra = nullptr;  // object of further template variables, or null
-  std::optional<std::time_t> now;                 // else the clock
+  std::optional<std::time_t> now = {};            // else the clock
 };
 
 // Immutable; safe to share between threads.
