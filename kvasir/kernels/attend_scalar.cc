@@ -1,10 +1,10 @@
 // The definition: plain loops that read like the formulas of attend.h.
 #include <cmath>
-#include <cstring>
 #include <limits>
 
 #include "kvasir/kernels/attend.h"
 #include "kvasir/kernels/exp2_scalar.h"
+#include "kvasir/kernels/half.h"
 
 namespace kvasir {
 
@@ -15,7 +15,7 @@ namespace {
 constexpr float kMinusInf = -std::numeric_limits<float>::infinity();
 
 float ToFloat(float x) { return x; }
-float ToFloat(_Float16 x) { return static_cast<float>(x); }
+float ToFloat(uint16_t half) { return HalfToFloat(half); }
 
 template <typename T>
 void Logits(const float* q, int n_row, int d, const void* const* k_tiles, int n_tile, float* x,
@@ -82,32 +82,25 @@ void Values(const float* p, int p_stride, int n_row, const void* const* v_tiles,
 }
 
 void PackF16(const float* src, uint16_t* dst, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) {
-    const _Float16 half = static_cast<_Float16>(src[i]);
-    std::memcpy(&dst[i], &half, sizeof(half));
-  }
+  for (int64_t i = 0; i < n; ++i) dst[i] = FloatToHalf(src[i]);
 }
 
 void UnpackF16(const uint16_t* src, float* dst, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) {
-    _Float16 half;
-    std::memcpy(&half, &src[i], sizeof(half));
-    dst[i] = static_cast<float>(half);
-  }
+  for (int64_t i = 0; i < n; ++i) dst[i] = HalfToFloat(src[i]);
 }
 
 }  // namespace
 
 const AttendKernels kAttendScalar = {
     .logits_f32 = Logits<float>,
-    .logits_f16 = Logits<_Float16>,
+    .logits_f16 = Logits<uint16_t>,
     .shape_row = ShapeRow,
     .max_row = MaxRow,
     .weigh_row = WeighRow,
     .normalise_row = NormaliseRow,
     .scale = ScaleAll,
     .values_f32 = Values<float>,
-    .values_f16 = Values<_Float16>,
+    .values_f16 = Values<uint16_t>,
     .pack_f16 = PackF16,
     .unpack_f16 = UnpackF16,
 };
