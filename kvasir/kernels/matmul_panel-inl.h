@@ -7,9 +7,6 @@
 #include <algorithm>
 #include <cstring>
 #include <utility>
-#ifndef KV_PF
-#define KV_PF 2
-#endif
 
 #include "kvasir/kernels/activations-inl.h"
 #include "kvasir/kernels/matmul_kernels.h"
@@ -18,29 +15,30 @@
 namespace kvasir {
 namespace {
 
-// Each family below has: the elements and bytes of a block; the columns of a chunk; Packed, a block
-// unpacked; Pack; and Run, which adds n blocks to the accumulators of NT tokens, where `source[b]`
-// gives a block, unpacked there and then (Direct) or before (const Packed*).
+// Asks for `bytes` bytes of memory that will be read soon, for the second cache.
+inline void Prefetch(const uint8_t* at, size_t bytes) {
+  for (size_t line = 0; line < bytes; line += 64) __builtin_prefetch(at + line, 0, 2);
+}
 
-// Asks for the part of the next panel that lies where blocks [b, b + n) of this one do when a panel
-// is taken as one run of bytes. One panel ahead is far enough for memory, and reading it as a run
-// is what memory likes, while the product itself walks kLanes rows at once.
+// The part of the next panel that lies where block b of this one does when a panel is taken as one
+// run of bytes. One panel ahead is far enough for memory, and reading it as a run is what memory
+// likes, while the product itself walks kLanes rows at once.
 template <class V>
-void PrefetchNextPanel(PanelAt at, int64_t b, size_t bytes) {
-  const uint8_t* next = at.p + V::kLanes * (at.stride + static_cast<size_t>(b) * bytes);
-  for (size_t line = 0; line < V::kLanes * bytes; line += 64) {
-    __builtin_prefetch(next + line, 0, KV_PF);
-  }
+const uint8_t* NextPanel(PanelAt at, int64_t b, size_t block_bytes) {
+  return at.p + V::kLanes * (at.stride + static_cast<size_t>(b) * block_bytes);
 }
 
 template <class V, size_t kBlockBytes, class Unpacked>
 struct Direct {
   PanelAt at;
   Unpacked operator[](int64_t b) const {
-    PrefetchNextPanel<V>(at, b, kBlockBytes);
-    return Unpacked(at + static_cast<size_t>(b) * kBlockBytes);
+    return Unpacked(at + static_cast<size_t>(b) * kBlockBytes, NextPanel<V>(at, b, kBlockBytes));
   }
 };
+
+// Each family has: the elements and bytes of a block; the columns of a chunk; Packed, a block
+// unpacked; Pack; and Run, which adds n blocks to the accumulators of NT tokens, where `source[b]`
+// gives a block, unpacked there and then (Direct) or before (const Packed*).
 
 template <class V, class Codec>
 struct Family32 {
@@ -49,7 +47,10 @@ struct Family32 {
   static constexpr int64_t kChunk = 1024;
   struct Packed : PanelBlock32<V, Codec::kHasMin> {
     Packed() = default;
-    explicit Packed(PanelAt at) { Codec::Load(at, *this); }
+    Packed(PanelAt at, const uint8_t* next) {
+      Prefetch(next, V::kLanes * kBytes);
+      Codec::Load(at, *this);
+    }
   };
   using Source = Direct<V, kBytes, Packed>;
 
@@ -101,8 +102,13 @@ struct Family256 {
   struct Unpacked {
     Header header;
     mutable typename Codec::Reader reader;
-    explicit Unpacked(PanelAt at) : reader(at) { header.Load(at); }
-    PanelPair<V> Pair(int p) const { return reader(p); }
+    const uint8_t* next;
+    Unpacked(PanelAt at, const uint8_t* next) : reader(at), next(next) { header.Load(at); }
+    PanelPair<V> Pair(int p) const {
+      constexpr size_t kQuarter = V::kLanes * kBytes / 4;
+      Prefetch(next + static_cast<size_t>(p) * kQuarter, kQuarter);
+      return reader(p);
+    }
   };
   using Source = Direct<V, kBytes, Unpacked>;
 
@@ -223,7 +229,7 @@ struct FamilyFloat {
     constexpr size_t kTileColumn = NT * sizeof(float);
     int64_t k = 0;
     for (; k + kStep <= n; k += kStep, tile += kStep * kTileColumn) {
-      PrefetchNextPanel<V>(source.at, k / kStep, kStep * kBytes);
+      Prefetch(NextPanel<V>(source.at, k, kBytes), V::kLanes * kStep * kBytes);
       Float::LoadColumns(source.at + k * kBytes, [&](int i, typename V::F column) {
         AddColumn(column, tile + static_cast<size_t>(i) * kTileColumn, acc);
       });
