@@ -84,6 +84,15 @@ class DensePart final : public CodedPart {
   std::vector<ArenaBlock> tiles_;
 };
 
+Result<std::shared_ptr<const CodedPart>> EncodeDense(DenseType type, const CodecInput& input) {
+  auto part = std::make_shared<DensePart>(type, TileOrder{input.side, input.head_dim}, input.arena);
+  KVASIR_RETURN_IF_ERROR(part->Grow(static_cast<int64_t>(input.pos.size())));
+  for (size_t t = 0; t < input.pos.size(); ++t) {
+    part->PutRow(static_cast<int64_t>(t), input.rows + t * input.head_dim);
+  }
+  return std::shared_ptr<const CodedPart>(std::move(part));
+}
+
 class DenseCodec final : public KvCodec {
  public:
   DenseCodec(std::string name, DenseType type) : name_(std::move(name)), type_(type) {}
@@ -107,15 +116,6 @@ class DenseCodec final : public KvCodec {
 };
 
 }  // namespace
-
-Result<std::shared_ptr<const CodedPart>> EncodeDense(DenseType type, const CodecInput& input) {
-  auto part = std::make_shared<DensePart>(type, TileOrder{input.side, input.head_dim}, input.arena);
-  KVASIR_RETURN_IF_ERROR(part->Grow(static_cast<int64_t>(input.pos.size())));
-  for (size_t t = 0; t < input.pos.size(); ++t) {
-    part->PutRow(static_cast<int64_t>(t), input.rows + t * input.head_dim);
-  }
-  return std::shared_ptr<const CodedPart>(std::move(part));
-}
 
 Result<std::shared_ptr<const KvCodec>> MakeDenseCodec(std::string name, DenseType type) {
   return std::shared_ptr<const KvCodec>(std::make_shared<DenseCodec>(std::move(name), type));

@@ -13,7 +13,4 @@ enum class DenseType { kF32, kF16, kBf16 };
 // is to nearest even.
 Result<std::shared_ptr<const KvCodec>> MakeDenseCodec(std::string name, DenseType type);
 
-// Encodes `input` as dense tiles. Errors: kOutOfMemory.
-Result<std::shared_ptr<const CodedPart>> EncodeDense(DenseType type, const CodecInput& input);
-
 }  // namespace kvasir

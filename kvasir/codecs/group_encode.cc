@@ -10,11 +10,6 @@
 namespace kvasir {
 namespace {
 
-constexpr float kLargest = 65504.0f;  // of f16, which scales and offsets are
-
-// What is not a number becomes 0, so that nothing below meets a NaN.
-float Finite(float x) { return std::isnan(x) ? 0.0f : std::clamp(x, -kLargest, kLargest); }
-
 // The elements of one group within a block: first, first + step, ...
 struct Group {
   int grid;  // index of its scale
@@ -52,7 +47,8 @@ class BlockEncoder {
     for (int t = 0; t < n_token(); ++t) {
       const int first_grid = t / kTileTokens * layout_.tile_grids + t % kTileTokens;
       for (int c = 0; c < d; c += run) {
-        groups_.push_back({first_grid + c / run * kTileTokens, t * d + c, std::min(run, d - c), 1});
+        groups_.push_back(
+            {first_grid + c / run * layout_.slots, t * d + c, std::min(run, d - c), 1});
       }
     }
   }
@@ -136,7 +132,7 @@ class BlockEncoder {
     uint16_t* index = words(layout_.outlier);
     index[at] = static_cast<uint16_t>(element);
     const float difference = rows_[element] - format_.quantiser.Value(code, grid, table_);
-    index[layout_.n_outlier + at] = FloatToHalf(Finite(difference));
+    index[layout_.n_outlier + at] = FloatToHalf(FiniteHalfRange(difference));
   }
 
   const GroupFormat& format_;
@@ -171,14 +167,14 @@ Result<std::shared_ptr<const CodedPart>> EncodeGroups(const GroupFormat& format,
   for (int64_t b = 0; b < part->n_block(); ++b) {
     const int64_t first = b * format.block, last = std::min<int64_t>(n, first + format.block);
     rows.assign(input.rows + first * input.head_dim, input.rows + last * input.head_dim);
-    std::ranges::transform(rows, rows.begin(), Finite);
+    std::ranges::transform(rows, rows.begin(), FiniteHalfRange);
     for (int64_t t = first; t < last; ++t) {
       float* row = rows.data() + (t - first) * input.head_dim;
       if (rope != nullptr) rope->Unrotate(row, input.pos[t]);
       if (format.hadamard) part->hadamard().Forward(row);
     }
-    std::ranges::transform(rows, rows.begin(), Finite);
-    BlockEncoder(format, order, part->layout(), rows, part->block(b)).Encode();
+    std::ranges::transform(rows, rows.begin(), FiniteHalfRange);
+    BlockEncoder(format, order, part->layout(b), rows, part->block(b)).Encode();
   }
   return std::shared_ptr<const CodedPart>(std::move(part));
 }

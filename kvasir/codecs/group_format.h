@@ -48,18 +48,22 @@ struct GroupFormat {
 
 // How a block lies in memory, in bytes from its start:
 //
-//   table    (16) f16, kFitted only
-//   scale    f16; kPerToken (tile, group, 16 tokens), kPerChannel (padded head_dim)
+//   table    (2^bits) f16, kFitted only
+//   scale    f16; kPerToken (tile, group, slots), kPerChannel (padded head_dim)
 //   offset   u16, as scale; see GridRule
-//   outlier  (n_outlier) u16 token * head_dim + channel, ascending, then (n_outlier) f16
-//   differences codes    strips of 16; keys (tile, channel) over tokens, values (tile, strip,
-//   token) over
-//            channels
+//   outlier  (n_outlier) u16 of token * head_dim + channel, ascending; (n_outlier) f16 differences
+//   codes    strips of 16; of keys (tile, channel) and over tokens,
+//            of values (tile, channel / 16, slots) and over channels
 //
-// A block that is not full has zeros in the places of the missing tokens.
+// A block that is not full has zeros in the places of the missing tokens, or, where values are
+// encoded token by token, has places for the tokens there are alone.
 struct BlockLayout {
-  BlockLayout(const GroupFormat& format, const TileOrder& order);
+  //   slots  tokens of a tile that there is room for
+  BlockLayout(const GroupFormat& format, const TileOrder& order, int slots = kTileTokens);
+  // Of the last block of a part, which holds n_token.
+  static BlockLayout OfLast(const GroupFormat& format, const TileOrder& order, int n_token);
 
+  int slots = 0;
   int n_grid = 0;      // scales in a block
   int tile_grids = 0;  // of them, those of one tile
   int n_outlier = 0;

@@ -12,6 +12,7 @@ GroupPart::GroupPart(const GroupFormat& format, const TileOrder& order, SlabAren
     : format_(format),
       order_(order),
       layout_(format, order),
+      last_layout_(layout_),
       arena_(arena),
       rotation_(order.head_dim, format.hadamard && format.random_signs),
       rope_(std::move(rope)),
@@ -20,13 +21,20 @@ GroupPart::GroupPart(const GroupFormat& format, const TileOrder& order, SlabAren
 Status GroupPart::Grow(int64_t n) {
   n_token_ = n;
   while (n_block() * format_.block < n) {
-    KVASIR_ASSIGN_OR_RETURN(ArenaBlock block, arena_->Allocate(layout_.bytes));
+    const int64_t left = n - n_block() * format_.block;
+    if (left < format_.block) {
+      last_layout_ = BlockLayout::OfLast(format_, order_, static_cast<int>(left));
+    }
+    const int64_t bytes = left < format_.block ? last_layout_.bytes : layout_.bytes;
+    KVASIR_ASSIGN_OR_RETURN(ArenaBlock block, arena_->Allocate(bytes));
     blocks_.push_back(std::move(block));
   }
   return Status::Ok();
 }
 
-int64_t GroupPart::bytes() const { return n_block() * blocks_.front().bytes() + pos_.bytes(); }
+int64_t GroupPart::bytes() const {
+  return (n_block() - 1) * blocks_.front().bytes() + blocks_.back().bytes() + pos_.bytes();
+}
 
 const ChannelRotation* GroupPart::rotation() const {
   return format_.hadamard && rope_ == nullptr ? &rotation_ : nullptr;
@@ -56,7 +64,7 @@ Status GroupPart::LoadRotatedTiles(int64_t first, int n, float* scratch, TileFor
 
 void GroupPart::LoadTile(int64_t tile, bool rotated, float* dst) const {
   const int tiles_per_block = format_.block / kTileTokens;
-  const std::byte* block = blocks_[tile / tiles_per_block].data();
+  const int64_t block = tile / tiles_per_block;
   const int in_block = static_cast<int>(tile % tiles_per_block);
   Unpack(block, in_block, dst);
   if (layout_.n_outlier > 0) AddOutliers(block, in_block, dst);
@@ -72,27 +80,29 @@ void GroupPart::LoadTile(int64_t tile, bool rotated, float* dst) const {
   ClearUnused(tile, dst);
 }
 
-void GroupPart::LoadGrids(const std::byte* block, int tile, float* scale, float* offset) const {
-  const int n = layout_.tile_grids;
+void GroupPart::LoadGrids(int64_t block, int tile, float* scale, float* offset) const {
+  const BlockLayout& layout = this->layout(block);
+  const int n = layout.tile_grids;
   const int64_t first = format_.grouping == Grouping::kPerToken ? int64_t{tile} * n : 0;
-  const auto* words = reinterpret_cast<const uint16_t*>(block);
+  const auto* words = reinterpret_cast<const uint16_t*>(blocks_[block].data());
   if (format_.quantiser.stores_scale()) {
-    ActiveAttendKernels().unpack_f16(words + layout_.scale / 2 + first, scale, n);
+    ActiveAttendKernels().unpack_f16(words + layout.scale / 2 + first, scale, n);
   } else {
     std::fill_n(scale, n, 1.0f);
   }
-  format_.quantiser.FillOffsets(words + layout_.offset / 2 + first, scale, n, offset);
+  format_.quantiser.FillOffsets(words + layout.offset / 2 + first, scale, n, offset);
 }
 
-void GroupPart::Unpack(const std::byte* block, int tile, float* dst) const {
+void GroupPart::Unpack(int64_t block, int tile, float* dst) const {
   alignas(64) float scale[kMaxHeadDim], offset[kMaxHeadDim];
   alignas(64) float table[kStripCodes] = {};
+  const BlockLayout& layout = this->layout(block);
   LoadGrids(block, tile, scale, offset);
   const Quantiser& quantiser = format_.quantiser;
   KvStrips strips = {.kind = quantiser.kind(), .bits = quantiser.bits(), .table = table};
-  if (strips.kind == CodeKind::kTable) LoadTable(format_, layout_, block, table);
-  const auto* codes = reinterpret_cast<const uint8_t*>(block) + layout_.codes +
-                      int64_t{tile} * layout_.tile_strips * layout_.strip_bytes;
+  if (strips.kind == CodeKind::kTable) LoadTable(format_, layout, blocks_[block].data(), table);
+  const auto* codes = reinterpret_cast<const uint8_t*>(blocks_[block].data()) + layout.codes +
+                      int64_t{tile} * layout.tile_strips * layout.strip_bytes;
   const bool per_token = format_.grouping == Grouping::kPerToken;
   const int d = order_.head_dim;
   const int group = format_.GroupChannels(d);
@@ -101,7 +111,7 @@ void GroupPart::Unpack(const std::byte* block, int tile, float* dst) const {
     // A strip is a channel: its tokens share a scale, or each has its own for a run of channels.
     const int run = per_token ? group : d;
     for (int c = 0; c < d; c += run) {
-      strips.codes = codes + int64_t{c} * layout_.strip_bytes;
+      strips.codes = codes + int64_t{c} * layout.strip_bytes;
       strips.n_row = std::min(run, d - c);
       strips.dst = dst + c * kTileTokens;
       const int grid = c / run * kTileTokens;
@@ -112,18 +122,18 @@ void GroupPart::Unpack(const std::byte* block, int tile, float* dst) const {
   }
   // A strip is 16 channels of a token.
   for (int c = 0; c < d; c += kStripCodes) {
-    strips.codes = codes + int64_t{c} * layout_.strip_bytes;
-    strips.n_row = kTileTokens;
+    strips.codes = codes + int64_t{c / kStripCodes} * layout.slots * layout.strip_bytes;
+    strips.n_row = layout.slots;
     strips.dst = dst + c;
     strips.stride = PaddedDim(d);
-    const int grid = per_token ? c / group * kTileTokens : c;
+    const int grid = per_token ? c / group * layout.slots : c;
     per_token ? kernels.by_row(strips, scale + grid, offset + grid)
               : kernels.by_lane(strips, scale + grid, offset + grid);
   }
 }
 
-void GroupPart::AddOutliers(const std::byte* block, int tile, float* dst) const {
-  const auto* index = reinterpret_cast<const uint16_t*>(block + layout_.outlier);
+void GroupPart::AddOutliers(int64_t block, int tile, float* dst) const {
+  const auto* index = reinterpret_cast<const uint16_t*>(blocks_[block].data() + layout_.outlier);
   const uint16_t* value = index + layout_.n_outlier;
   const int per_tile = kTileTokens * order_.head_dim;
   const auto* it = std::lower_bound(index, index + layout_.n_outlier, tile * per_tile);
@@ -169,23 +179,26 @@ Result<std::shared_ptr<const CodedPart>> GroupPart::Gather(std::span<const int32
 }
 
 void GroupPart::CopyToken(const GroupPart& from, int64_t source, int64_t target) {
+  const BlockLayout& src_layout = from.layout(source / format_.block);
+  const BlockLayout& dst_layout = layout(target / format_.block);
   const std::byte* src = from.blocks_[source / format_.block].data();
   std::byte* dst = blocks_[target / format_.block].data();
   const int src_slot = static_cast<int>(source % format_.block);
   const int dst_slot = static_cast<int>(target % format_.block);
-  const auto copy_words = [&](int64_t array) {
-    for (int grid = 0; grid < layout_.n_grid; grid += kTileTokens) {
-      std::memcpy(dst + array + 2 * (grid + dst_slot), src + array + 2 * (grid + src_slot), 2);
+  const auto copy_words = [&](int64_t src_array, int64_t dst_array) {
+    for (int g = 0; g < format_.n_group(order_.head_dim); ++g) {
+      std::memcpy(dst + dst_array + 2 * (g * dst_layout.slots + dst_slot),
+                  src + src_array + 2 * (g * src_layout.slots + src_slot), 2);
     }
   };
-  if (format_.quantiser.stores_scale()) copy_words(layout_.scale);
-  if (format_.quantiser.stores_offset()) copy_words(layout_.offset);
+  if (format_.quantiser.stores_scale()) copy_words(src_layout.scale, dst_layout.scale);
+  if (format_.quantiser.stores_offset()) copy_words(src_layout.offset, dst_layout.offset);
   const int bits = format_.quantiser.bits();
-  const auto* src_codes = reinterpret_cast<const uint8_t*>(src + layout_.codes);
-  auto* dst_codes = reinterpret_cast<uint8_t*>(dst + layout_.codes);
+  const auto* src_codes = reinterpret_cast<const uint8_t*>(src + src_layout.codes);
+  auto* dst_codes = reinterpret_cast<uint8_t*>(dst + dst_layout.codes);
   for (int c = 0; c < order_.head_dim; ++c) {
-    const CodePlace a = PlaceOf(layout_, order_, src_slot, c);
-    const CodePlace b = PlaceOf(layout_, order_, dst_slot, c);
+    const CodePlace a = PlaceOf(src_layout, order_, src_slot, c);
+    const CodePlace b = PlaceOf(dst_layout, order_, dst_slot, c);
     SetStripCode(dst_codes + b.strip, bits, b.lane,
                  GetStripCode(src_codes + a.strip, bits, a.lane));
   }

@@ -21,7 +21,9 @@ class GroupPart final : public CodedPart {
   Status Grow(int64_t n);
   std::byte* block(int64_t i) { return blocks_[i].data(); }
   int64_t n_block() const { return static_cast<int64_t>(blocks_.size()); }
-  const BlockLayout& layout() const { return layout_; }
+  const BlockLayout& layout(int64_t block) const {
+    return block + 1 < n_block() ? layout_ : last_layout_;
+  }
   const HadamardRotation& hadamard() const { return rotation_; }
 
   int64_t n_token() const override { return n_token_; }
@@ -35,16 +37,16 @@ class GroupPart final : public CodedPart {
 
  private:
   void LoadTile(int64_t tile, bool rotated, float* dst) const;
-  void LoadGrids(const std::byte* block, int tile, float* scale, float* offset) const;
-  void Unpack(const std::byte* block, int tile, float* dst) const;
-  void AddOutliers(const std::byte* block, int tile, float* dst) const;
+  void LoadGrids(int64_t block, int tile, float* scale, float* offset) const;
+  void Unpack(int64_t block, int tile, float* dst) const;
+  void AddOutliers(int64_t block, int tile, float* dst) const;
   void RestoreKeys(int64_t tile, float* dst) const;
   void ClearUnused(int64_t tile, float* dst) const;
   void CopyToken(const GroupPart& from, int64_t source, int64_t target);
 
   GroupFormat format_;
   TileOrder order_;
-  BlockLayout layout_;
+  BlockLayout layout_, last_layout_;
   SlabArena* arena_;
   HadamardRotation rotation_;
   std::shared_ptr<const RopeTable> rope_;

@@ -41,6 +41,8 @@ float Extreme(std::span<const float> x) {
 
 }  // namespace
 
+float FiniteHalfRange(float x) { return std::isnan(x) ? 0.0f : std::clamp(x, -kMaxHalf, kMaxHalf); }
+
 uint8_t FloatToE4m3(float x) {
   const float magnitude = std::fabs(x);
   const uint8_t sign = std::signbit(x) ? 0x80 : 0;

@@ -65,6 +65,10 @@ class Quantiser {
   int bits_ = 4;
 };
 
+// What encoders make of a value first: not a number becomes 0, magnitudes above the largest f16
+// become that.
+float FiniteHalfRange(float x);
+
 // Nearest e4m3 code, half to even; magnitudes above 448 saturate, NaN becomes 0.
 uint8_t FloatToE4m3(float x);
 float E4m3ToFloat(uint8_t code);
