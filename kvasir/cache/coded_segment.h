@@ -14,6 +14,14 @@ namespace kvasir {
 
 enum class KvSide : uint8_t { kKey, kValue };
 
+// An orthogonal change of channels that a format applies to rows before it encodes them.
+class ChannelRotation {
+ public:
+  virtual ~ChannelRotation() = default;
+  virtual void Forward(float* row) const = 0;   // row (head_dim), in place
+  virtual void Backward(float* row) const = 0;  // its inverse
+};
+
 // The encoded keys, or values, of a run of tokens of one (layer, kv head). Immutable; safe to
 // share.
 class CodedPart {
@@ -27,6 +35,14 @@ class CodedPart {
   // (head_dim, 16); values are token-major (16, PaddedDim); unused slots are zero.
   virtual Status LoadTiles(int64_t first, int n, float* scratch, TileFormat* format,
                            const void** tiles) const = 0;
+  // The rotation that the stored rows, and the tiles of LoadRotatedTiles, are under; null = none.
+  // Attention need not undo it token by token: rotated queries against rotated keys give the same
+  // logits, and a sum of rotated values is turned back once.
+  virtual const ChannelRotation* rotation() const { return nullptr; }
+  virtual Status LoadRotatedTiles(int64_t first, int n, float* scratch, TileFormat* format,
+                                  const void** tiles) const {
+    return LoadTiles(first, n, scratch, format, tiles);
+  }
   // Whether LoadTiles never touches scratch, so that more than 4 tiles may be asked for.
   virtual bool in_place() const { return false; }
   // The same codes for the tokens `keep` (ascending indices) alone. kUnsupported where tokens are

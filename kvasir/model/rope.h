@@ -17,6 +17,7 @@ class Rope {
   Rope(const RopeSpec& spec, int32_t n_ctx);
 
   int n_rot() const { return static_cast<int>(frequency_.size()) * 2; }
+  RopePairing pairing() const { return pairing_; }
   float magnitude() const { return magnitude_; }
   std::span<const double> frequencies() const { return frequency_; }  // radians per position
 

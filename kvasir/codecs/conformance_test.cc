@@ -1,0 +1,214 @@
+// What every codec of the table must do, whatever its format.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <map>
+
+#include "kvasir/codecs/codec_testing.h"
+#include "kvasir/codecs/tile_order.h"
+
+namespace kvasir {
+namespace {
+
+constexpr KvSide kSides[] = {KvSide::kKey, KvSide::kValue};
+constexpr int kHeadDims[] = {8, 16, 64, 80, 96, 128, 256};
+
+std::string Where(const KvCodec& codec, KvSide side, int head_dim) {
+  return codec.name() + (side == KvSide::kKey ? " keys " : " values ") + std::to_string(head_dim);
+}
+
+TEST(Conformance, EveryCodecTakesWholeBlocksAndHoldsTheBytesItStates) {
+  for (const auto& codec : TestedCodecs()) {
+    for (KvSide side : kSides) {
+      for (int head_dim : kHeadDims) {
+        SCOPED_TRACE(Where(*codec, side, head_dim));
+        // Codecs that share a budget among the tokens state the bytes of one block.
+        const int n = codec->tail(side).block * (codec->reads_importance() ? 1 : 2);
+        CodecFixture f(n, head_dim, 1);
+        const auto part = f.Encode(*codec, side);
+        EXPECT_EQ(part->n_token(), n);
+        EXPECT_DOUBLE_EQ(part->bytes() * 8.0 / (n * head_dim),
+                         codec->bits_per_element(side, head_dim));
+        EXPECT_EQ(part->bytes(), f.arena.used_bytes());
+      }
+    }
+  }
+}
+
+TEST(Conformance, DecodedRowsAreCloseAndFinite) {
+  for (const auto& codec : TestedCodecs()) {
+    for (KvSide side : kSides) {
+      for (int head_dim : kHeadDims) {
+        SCOPED_TRACE(Where(*codec, side, head_dim));
+        CodecFixture f(codec->tail(side).block * 2, head_dim, 2, 100);
+        const std::vector<float> got = DecodePart(*f.Encode(*codec, side), side, head_dim);
+        for (float x : got) ASSERT_TRUE(std::isfinite(x));
+        // One bit between a minimum and a maximum may miss by more than the values themselves.
+        EXPECT_LE(RelativeError(got, side == KvSide::kKey ? f.k : f.v),
+                  codec->name().find("bits=1") == std::string::npos ? 0.75 : 1.6);
+      }
+    }
+  }
+}
+
+TEST(Conformance, StrangeValuesStayFinite) {
+  const float inf = std::numeric_limits<float>::infinity();
+  const float strange[] = {inf, -inf, NAN, 3e38f, -3e38f, 1e-40f, 65504, -65504, 0, 7};
+  for (const auto& codec : TestedCodecs()) {
+    const std::string name = codec->name();
+    if (name == "f32" || name == "f16" || name == "bf16")
+      continue;  // they keep what they are given
+    for (KvSide side : kSides) {
+      SCOPED_TRACE(Where(*codec, side, 64));
+      CodecFixture f(codec->tail(side).block, 64, 3);
+      auto& rows = side == KvSide::kKey ? f.k : f.v;
+      for (size_t i = 0; i < rows.size(); i += 3) rows[i] = strange[i % std::size(strange)];
+      for (float x : DecodePart(*f.Encode(*codec, side), side, 64)) ASSERT_TRUE(std::isfinite(x));
+    }
+  }
+}
+
+TEST(Conformance, ZerosStayZero) {
+  for (const auto& codec : TestedCodecs()) {
+    for (KvSide side : kSides) {
+      SCOPED_TRACE(Where(*codec, side, 80));
+      CodecFixture f(codec->tail(side).block, 80, 3);
+      f.k.assign(f.k.size(), 0.0f);
+      f.v = f.k;
+      for (float x : DecodePart(*f.Encode(*codec, side), side, 80)) ASSERT_EQ(x, 0.0f);
+    }
+  }
+}
+
+TEST(Conformance, TilesComeInAnyRun) {
+  for (const auto& codec : TestedCodecs()) {
+    for (KvSide side : kSides) {
+      SCOPED_TRACE(Where(*codec, side, 96));
+      const int n = std::max(codec->tail(side).block, 64);
+      CodecFixture f(n, 96, 4);
+      const auto part = f.Encode(*codec, side);
+      const int64_t floats = TileOrder{side, 96}.floats();
+      std::vector<float> one(floats), four(4 * floats);
+      TileFormat format;
+      const void* single;
+      const void* tiles[4];
+      ASSERT_TRUE(part->LoadTiles(0, 4, four.data(), &format, tiles).ok());
+      for (int i = 0; i < 4; ++i) {
+        ASSERT_TRUE(part->LoadTiles(i, 1, one.data(), &format, &single).ok());
+        const size_t bytes = floats * (format == TileFormat::kF32 ? 4 : 2);
+        EXPECT_EQ(std::memcmp(single, tiles[i], bytes), 0) << "tile " << i;
+        EXPECT_TRUE(!part->in_place() || single == tiles[i]);
+      }
+    }
+  }
+}
+
+TEST(Conformance, GatheringKeepsTheCodesOfSomeTokens) {
+  for (const auto& codec : TestedCodecs()) {
+    for (KvSide side : kSides) {
+      for (int head_dim : {8, 80, 128}) {
+        SCOPED_TRACE(Where(*codec, side, head_dim));
+        CodecFixture f(std::max(codec->tail(side).block, 64), head_dim, 5);
+        const auto part = f.Encode(*codec, side);
+        const std::vector<int32_t> keep = {0,  3,  4,  15, 16, 17, 31, 40, 41, 42,
+                                           43, 44, 45, 46, 47, 48, 49, 50, 62};
+        const auto gathered = part->Gather(keep);
+        ASSERT_EQ(gathered.ok(), codec->can_gather(side));
+        if (!gathered.ok()) {
+          EXPECT_EQ(gathered.status().code(), StatusCode::kUnsupported);
+          continue;
+        }
+        const std::vector<float> all = DecodePart(*part, side, head_dim);
+        const std::vector<float> some = DecodePart(**gathered, side, head_dim);
+        ASSERT_EQ((*gathered)->n_token(), static_cast<int64_t>(keep.size()));
+        EXPECT_LT((*gathered)->bytes(), part->bytes());
+        for (size_t i = 0; i < keep.size(); ++i) {
+          EXPECT_EQ(std::memcmp(&some[i * head_dim], &all[keep[i] * head_dim], head_dim * 4), 0)
+              << "token " << keep[i];
+        }
+      }
+    }
+  }
+}
+
+// Attention over decoded rows in f64, for queries that see everything.
+std::vector<double> ExactAttention(const std::vector<float>& q, const std::vector<float>& k,
+                                   const std::vector<float>& v, int head_dim) {
+  const size_t n = k.size() / head_dim;
+  std::vector<double> x(n), out(head_dim);
+  double max = -1e300, sum = 0;
+  for (size_t t = 0; t < n; ++t) {
+    for (int c = 0; c < head_dim; ++c) x[t] += double{q[c]} * k[t * head_dim + c];
+    max = std::max(max, x[t]);
+  }
+  for (size_t t = 0; t < n; ++t) {
+    const double p = std::exp2(x[t] - max);
+    sum += p;
+    for (int c = 0; c < head_dim; ++c) out[c] += p * v[t * head_dim + c];
+  }
+  for (double& o : out) o /= sum;
+  return out;
+}
+
+TEST(Conformance, AnyPairAttendsAsItsDecodedRows) {
+  const auto codecs = TestedCodecs();
+  for (int head_dim : {8, 80, 128}) {
+    CodecFixture f(128, head_dim, 6, 50);
+    std::map<std::string, std::shared_ptr<const CodedPart>> keys, values;
+    for (const auto& codec : codecs) {
+      keys[codec->name()] = f.Encode(*codec, KvSide::kKey);
+      values[codec->name()] = f.Encode(*codec, KvSide::kValue);
+    }
+    for (const auto& [k_name, k_part] : keys) {
+      for (const auto& [v_name, v_part] : values) {
+        SCOPED_TRACE(k_name + "/" + v_name + " " + std::to_string(head_dim));
+        const CodedSegment segment(head_dim, Positions(f.pos), k_name + "/" + v_name, k_part,
+                                   v_part);
+        EXPECT_EQ(segment.bytes(), k_part->bytes() + v_part->bytes());
+        std::vector<float> k(f.k.size()), v(f.v.size());
+        ASSERT_TRUE(segment.Decode(0, 128, k.data(), v.data()).ok());
+        ASSERT_EQ(k, DecodePart(*k_part, KvSide::kKey, head_dim));
+        ASSERT_EQ(v, DecodePart(*v_part, KvSide::kValue, head_dim));
+
+        std::vector<float> q(f.k.begin(), f.k.begin() + head_dim);
+        for (float& x : q) x /= std::sqrt(static_cast<float>(head_dim)) * 3;
+        const int32_t last = 1000;
+        const QueryRows rows = {.q = q.data(),
+                                .pos = &last,
+                                .n_row = 1,
+                                .head_dim = head_dim,
+                                .pos_min = last,
+                                .pos_max = last};
+        AttendScratch scratch(head_dim);
+        std::vector<float> memory(StateFloats(1, PaddedDim(head_dim)));
+        const StateView state = MakeStateView(memory.data(), 1, PaddedDim(head_dim));
+        ResetStates(state);
+        // In two calls, the second of which continues the first's chain.
+        ASSERT_TRUE(segment.Attend(rows, 0, 40, 0, scratch, state).ok());
+        ASSERT_TRUE(segment.Attend(rows, 40, 128, 40 % 16, scratch, state).ok());
+        std::vector<float> out(head_dim);
+        FinishStates(state, head_dim, out.data(), head_dim);
+        const std::vector<double> expected = ExactAttention(q, k, v, head_dim);
+        double scale = 0;
+        for (double x : expected) scale = std::max(scale, std::fabs(x));
+        for (int c = 0; c < head_dim; ++c) {
+          ASSERT_NEAR(out[c], expected[c], 1e-5 * (1 + scale)) << "channel " << c;
+        }
+      }
+    }
+  }
+}
+
+TEST(Conformance, HeadsThatAreTooLargeAreRefusedByName) {
+  for (const auto& codec : TestedCodecs()) {
+    EXPECT_TRUE(codec->CheckShape(kMaxHeadDim).ok());
+    const Status status = codec->CheckShape(kMaxHeadDim + 1);
+    EXPECT_EQ(status.code(), StatusCode::kUnsupported);
+    EXPECT_NE(status.message().find("513"), std::string::npos) << status.message();
+  }
+}
+
+}  // namespace
+}  // namespace kvasir

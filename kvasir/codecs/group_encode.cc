@@ -1,0 +1,182 @@
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <numeric>
+
+#include "kvasir/codecs/code_table.h"
+#include "kvasir/codecs/group_part.h"
+#include "kvasir/kernels/half.h"
+
+namespace kvasir {
+namespace {
+
+// The elements of one group within a block: first, first + step, ...
+struct Group {
+  int grid;  // index of its scale
+  int first, n, step;
+};
+
+// One block on its way into memory.
+class BlockEncoder {
+ public:
+  //   rows  (n_token, head_dim), as they are to be stored
+  BlockEncoder(const GroupFormat& format, const TileOrder& order, const BlockLayout& layout,
+               std::span<const float> rows, std::byte* block)
+      : format_(format), order_(order), layout_(layout), rows_(rows), block_(block) {
+    ListGroups();
+  }
+
+  void Encode() {
+    if (layout_.n_outlier > 0) PickOutliers();
+    FitGrids();
+    MakeTable();
+    for (size_t i = 0; i < groups_.size(); ++i) StoreGroup(groups_[i], grids_[i]);
+  }
+
+ private:
+  int n_token() const { return static_cast<int>(rows_.size()) / order_.head_dim; }
+  uint16_t* words(int64_t at) { return reinterpret_cast<uint16_t*>(block_ + at); }
+
+  void ListGroups() {
+    const int d = order_.head_dim;
+    if (format_.grouping == Grouping::kPerChannel) {
+      for (int c = 0; c < d; ++c) groups_.push_back({c, c, n_token(), d});
+      return;
+    }
+    const int run = format_.GroupChannels(d);
+    for (int t = 0; t < n_token(); ++t) {
+      const int first_grid = t / kTileTokens * layout_.tile_grids + t % kTileTokens;
+      for (int c = 0; c < d; c += run) {
+        groups_.push_back(
+            {first_grid + c / run * layout_.slots, t * d + c, std::min(run, d - c), 1});
+      }
+    }
+  }
+
+  // The elements that lie furthest out in their groups, in standard deviations.
+  void PickOutliers() {
+    std::vector<float> excess(rows_.size());
+    for (const Group& group : groups_) {
+      double sum = 0, squares = 0;
+      for (int i = 0; i < group.n; ++i) {
+        const double x = rows_[group.first + i * group.step];
+        sum += x;
+        squares += x * x;
+      }
+      const double mean = sum / group.n;
+      const double deviation = std::sqrt(std::max(squares / group.n - mean * mean, 1e-30));
+      for (int i = 0; i < group.n; ++i) {
+        const int e = group.first + i * group.step;
+        excess[e] = static_cast<float>(std::fabs(rows_[e] - mean) / deviation);
+      }
+    }
+    std::vector<int> order(rows_.size());
+    std::iota(order.begin(), order.end(), 0);
+    const auto n = std::min<size_t>(layout_.n_outlier, order.size());
+    std::nth_element(order.begin(), order.begin() + n - 1, order.end(), [&](int a, int b) {
+      return excess[a] != excess[b] ? excess[a] > excess[b] : a < b;
+    });
+    outliers_.assign(order.begin(), order.begin() + n);
+    std::ranges::sort(outliers_);
+    is_outlier_.resize(rows_.size());
+    for (int e : outliers_) is_outlier_[e] = true;
+  }
+
+  // Ranges leave outliers out.
+  void FitGrids() {
+    std::vector<float> values;
+    for (const Group& group : groups_) {
+      values.clear();
+      for (int i = 0; i < group.n; ++i) {
+        const int e = group.first + i * group.step;
+        if (is_outlier_.empty() || !is_outlier_[e]) values.push_back(rows_[e]);
+      }
+      grids_.push_back(format_.quantiser.Fit(values));
+    }
+  }
+
+  void MakeTable() {
+    if (format_.table == CodeTable::kNone) return;
+    if (format_.table == CodeTable::kFitted) {
+      std::vector<float> scaled;
+      for (size_t g = 0; g < groups_.size(); ++g) {
+        for (int i = 0; i < groups_[g].n; ++i) {
+          const int e = groups_[g].first + i * groups_[g].step;
+          if (!is_outlier_.empty() && is_outlier_[e]) continue;
+          scaled.push_back((rows_[e] - grids_[g].o) * grids_[g].inverse);
+        }
+      }
+      std::ranges::transform(FitTable(scaled, format_.quantiser.bits()), words(layout_.table),
+                             FloatToHalf);
+    }
+    LoadTable(format_, layout_, block_, table_);
+  }
+
+  void StoreGroup(const Group& group, const Grid& grid) {
+    const Quantiser& quantiser = format_.quantiser;
+    if (quantiser.stores_scale()) words(layout_.scale)[group.grid] = grid.scale;
+    if (quantiser.stores_offset()) words(layout_.offset)[group.grid] = grid.offset;
+    auto* codes = reinterpret_cast<uint8_t*>(block_ + layout_.codes);
+    for (int i = 0; i < group.n; ++i) {
+      const int e = group.first + i * group.step;
+      const uint8_t code = quantiser.Code(rows_[e], grid, table_);
+      const CodePlace place = PlaceOf(layout_, order_, e / order_.head_dim, e % order_.head_dim);
+      SetStripCode(codes + place.strip, quantiser.bits(), place.lane, code);
+      if (!is_outlier_.empty() && is_outlier_[e]) StoreOutlier(e, code, grid);
+    }
+  }
+
+  // Reading adds the difference to what the code says.
+  void StoreOutlier(int element, uint8_t code, const Grid& grid) {
+    const auto at = std::ranges::lower_bound(outliers_, element) - outliers_.begin();
+    uint16_t* index = words(layout_.outlier);
+    index[at] = static_cast<uint16_t>(element);
+    const float difference = rows_[element] - format_.quantiser.Value(code, grid, table_);
+    index[layout_.n_outlier + at] = FloatToHalf(FiniteHalfRange(difference));
+  }
+
+  const GroupFormat& format_;
+  const TileOrder& order_;
+  const BlockLayout& layout_;
+  std::span<const float> rows_;
+  std::byte* block_;
+  std::vector<Group> groups_;
+  std::vector<Grid> grids_;
+  std::vector<int> outliers_;
+  std::vector<bool> is_outlier_;
+  float table_[kStripCodes] = {};
+};
+
+}  // namespace
+
+Result<std::shared_ptr<const CodedPart>> EncodeGroups(const GroupFormat& format,
+                                                      const CodecInput& input) {
+  static const RopeTables tables;
+  const TileOrder order = {input.side, input.head_dim};
+  const auto n = static_cast<int64_t>(input.pos.size());
+  std::shared_ptr<const RopeTable> rope;
+  Positions pos;
+  if (format.raw && input.side == KvSide::kKey) {
+    if (input.rope == nullptr) return Status::InvalidArgument("keys without RoPE need its angles");
+    rope = tables.Get(*input.rope, input.pos.back());
+    pos = Positions(input.pos);
+  }
+  auto part = std::make_shared<GroupPart>(format, order, input.arena, rope, std::move(pos));
+  KVASIR_RETURN_IF_ERROR(part->Grow(n));
+  std::vector<float> rows;
+  for (int64_t b = 0; b < part->n_block(); ++b) {
+    const int64_t first = b * format.block, last = std::min<int64_t>(n, first + format.block);
+    rows.assign(input.rows + first * input.head_dim, input.rows + last * input.head_dim);
+    std::ranges::transform(rows, rows.begin(), FiniteHalfRange);
+    for (int64_t t = first; t < last; ++t) {
+      float* row = rows.data() + (t - first) * input.head_dim;
+      if (rope != nullptr) rope->Unrotate(row, input.pos[t]);
+      if (format.hadamard) part->hadamard().Forward(row);
+    }
+    std::ranges::transform(rows, rows.begin(), FiniteHalfRange);
+    BlockEncoder(format, order, part->layout(b), rows, part->block(b)).Encode();
+  }
+  return std::shared_ptr<const CodedPart>(std::move(part));
+}
+
+}  // namespace kvasir

@@ -1,0 +1,207 @@
+#include "kvasir/codecs/group_part.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "kvasir/kernels/half.h"
+
+namespace kvasir {
+
+GroupPart::GroupPart(const GroupFormat& format, const TileOrder& order, SlabArena* arena,
+                     std::shared_ptr<const RopeTable> rope, Positions pos)
+    : format_(format),
+      order_(order),
+      layout_(format, order),
+      last_layout_(layout_),
+      arena_(arena),
+      rotation_(order.head_dim, format.hadamard && format.random_signs),
+      rope_(std::move(rope)),
+      pos_(std::move(pos)) {}
+
+Status GroupPart::Grow(int64_t n) {
+  n_token_ = n;
+  while (n_block() * format_.block < n) {
+    const int64_t left = n - n_block() * format_.block;
+    if (left < format_.block) {
+      last_layout_ = BlockLayout::OfLast(format_, order_, static_cast<int>(left));
+    }
+    const int64_t bytes = left < format_.block ? last_layout_.bytes : layout_.bytes;
+    KVASIR_ASSIGN_OR_RETURN(ArenaBlock block, arena_->Allocate(bytes));
+    blocks_.push_back(std::move(block));
+  }
+  return Status::Ok();
+}
+
+int64_t GroupPart::bytes() const {
+  return (n_block() - 1) * blocks_.front().bytes() + blocks_.back().bytes() + pos_.bytes();
+}
+
+const ChannelRotation* GroupPart::rotation() const {
+  return format_.hadamard && rope_ == nullptr ? &rotation_ : nullptr;
+}
+
+Status GroupPart::LoadTiles(int64_t first, int n, float* scratch, TileFormat* format,
+                            const void** tiles) const {
+  *format = TileFormat::kF32;
+  for (int i = 0; i < n; ++i) {
+    float* dst = scratch + i * order_.floats();
+    LoadTile(first + i, false, dst);
+    tiles[i] = dst;
+  }
+  return Status::Ok();
+}
+
+Status GroupPart::LoadRotatedTiles(int64_t first, int n, float* scratch, TileFormat* format,
+                                   const void** tiles) const {
+  *format = TileFormat::kF32;
+  for (int i = 0; i < n; ++i) {
+    float* dst = scratch + i * order_.floats();
+    LoadTile(first + i, true, dst);
+    tiles[i] = dst;
+  }
+  return Status::Ok();
+}
+
+void GroupPart::LoadTile(int64_t tile, bool rotated, float* dst) const {
+  const int tiles_per_block = format_.block / kTileTokens;
+  const int64_t block = tile / tiles_per_block;
+  const int in_block = static_cast<int>(tile % tiles_per_block);
+  Unpack(block, in_block, dst);
+  if (layout_.n_outlier > 0) AddOutliers(block, in_block, dst);
+  if (format_.hadamard && !(rotated && rope_ == nullptr)) {
+    if (order_.side == KvSide::kKey) {
+      rotation_.BackwardLanes(dst);
+    } else {
+      for (int t = 0; t < kTileTokens; ++t)
+        rotation_.Backward(dst + t * PaddedDim(order_.head_dim));
+    }
+  }
+  if (rope_ != nullptr) RestoreKeys(tile, dst);
+  ClearUnused(tile, dst);
+}
+
+void GroupPart::LoadGrids(int64_t block, int tile, float* scale, float* offset) const {
+  const BlockLayout& layout = this->layout(block);
+  const int n = layout.tile_grids;
+  const int64_t first = format_.grouping == Grouping::kPerToken ? int64_t{tile} * n : 0;
+  const auto* words = reinterpret_cast<const uint16_t*>(blocks_[block].data());
+  if (format_.quantiser.stores_scale()) {
+    ActiveAttendKernels().unpack_f16(words + layout.scale / 2 + first, scale, n);
+  } else {
+    std::fill_n(scale, n, 1.0f);
+  }
+  format_.quantiser.FillOffsets(words + layout.offset / 2 + first, scale, n, offset);
+}
+
+void GroupPart::Unpack(int64_t block, int tile, float* dst) const {
+  alignas(64) float scale[kMaxHeadDim], offset[kMaxHeadDim];
+  alignas(64) float table[kStripCodes] = {};
+  const BlockLayout& layout = this->layout(block);
+  LoadGrids(block, tile, scale, offset);
+  const Quantiser& quantiser = format_.quantiser;
+  KvStrips strips = {.kind = quantiser.kind(), .bits = quantiser.bits(), .table = table};
+  if (strips.kind == CodeKind::kTable) LoadTable(format_, layout, blocks_[block].data(), table);
+  const auto* codes = reinterpret_cast<const uint8_t*>(blocks_[block].data()) + layout.codes +
+                      int64_t{tile} * layout.tile_strips * layout.strip_bytes;
+  const bool per_token = format_.grouping == Grouping::kPerToken;
+  const int d = order_.head_dim;
+  const int group = format_.GroupChannels(d);
+  const KvUnpackKernels& kernels = ActiveKvUnpackKernels();
+  if (order_.side == KvSide::kKey) {
+    // A strip is a channel: its tokens share a scale, or each has its own for a run of channels.
+    const int run = per_token ? group : d;
+    for (int c = 0; c < d; c += run) {
+      strips.codes = codes + int64_t{c} * layout.strip_bytes;
+      strips.n_row = std::min(run, d - c);
+      strips.dst = dst + c * kTileTokens;
+      const int grid = c / run * kTileTokens;
+      per_token ? kernels.by_lane(strips, scale + grid, offset + grid)
+                : kernels.by_row(strips, scale, offset);
+    }
+    return;
+  }
+  // A strip is 16 channels of a token.
+  for (int c = 0; c < d; c += kStripCodes) {
+    strips.codes = codes + int64_t{c / kStripCodes} * layout.slots * layout.strip_bytes;
+    strips.n_row = layout.slots;
+    strips.dst = dst + c;
+    strips.stride = PaddedDim(d);
+    const int grid = per_token ? c / group * layout.slots : c;
+    per_token ? kernels.by_row(strips, scale + grid, offset + grid)
+              : kernels.by_lane(strips, scale + grid, offset + grid);
+  }
+}
+
+void GroupPart::AddOutliers(int64_t block, int tile, float* dst) const {
+  const auto* index = reinterpret_cast<const uint16_t*>(blocks_[block].data() + layout_.outlier);
+  const uint16_t* value = index + layout_.n_outlier;
+  const int per_tile = kTileTokens * order_.head_dim;
+  const auto* it = std::lower_bound(index, index + layout_.n_outlier, tile * per_tile);
+  for (; it != index + layout_.n_outlier && *it < (tile + 1) * per_tile; ++it) {
+    const int element = *it - tile * per_tile;
+    dst[order_.At(element / order_.head_dim, element % order_.head_dim)] +=
+        HalfToFloat(value[it - index]);
+  }
+}
+
+void GroupPart::RestoreKeys(int64_t tile, float* dst) const {
+  int32_t pos[kTileTokens];
+  const int64_t first = tile * kTileTokens;
+  const auto n = static_cast<size_t>(std::min<int64_t>(kTileTokens, n_token_ - first));
+  for (size_t t = 0; t < n; ++t) pos[t] = pos_[first + static_cast<int64_t>(t)];
+  rope_->RotateTile(dst, {pos, n});
+}
+
+void GroupPart::ClearUnused(int64_t tile, float* dst) const {
+  const int d = order_.head_dim, d_pad = PaddedDim(d);
+  const int64_t used = std::min<int64_t>(kTileTokens, n_token_ - tile * kTileTokens);
+  if (order_.side == KvSide::kKey) {
+    if (used == kTileTokens) return;
+    for (int c = 0; c < d; ++c) {
+      std::fill(dst + c * kTileTokens + used, dst + (c + 1) * kTileTokens, 0.0f);
+    }
+    return;
+  }
+  std::fill(dst + used * d_pad, dst + int64_t{kTileTokens} * d_pad, 0.0f);
+  for (int64_t t = 0; d < d_pad && t < used; ++t) {
+    std::fill(dst + t * d_pad + d, dst + (t + 1) * d_pad, 0.0f);
+  }
+}
+
+Result<std::shared_ptr<const CodedPart>> GroupPart::Gather(std::span<const int32_t> keep) const {
+  if (!format_.can_gather()) return CodedPart::Gather(keep);
+  auto part = std::make_shared<GroupPart>(format_, order_, arena_, nullptr, Positions());
+  KVASIR_RETURN_IF_ERROR(part->Grow(static_cast<int64_t>(keep.size())));
+  for (size_t i = 0; i < keep.size(); ++i) {
+    part->CopyToken(*this, keep[i], static_cast<int64_t>(i));
+  }
+  return std::shared_ptr<const CodedPart>(std::move(part));
+}
+
+void GroupPart::CopyToken(const GroupPart& from, int64_t source, int64_t target) {
+  const BlockLayout& src_layout = from.layout(source / format_.block);
+  const BlockLayout& dst_layout = layout(target / format_.block);
+  const std::byte* src = from.blocks_[source / format_.block].data();
+  std::byte* dst = blocks_[target / format_.block].data();
+  const int src_slot = static_cast<int>(source % format_.block);
+  const int dst_slot = static_cast<int>(target % format_.block);
+  const auto copy_words = [&](int64_t src_array, int64_t dst_array) {
+    for (int g = 0; g < format_.n_group(order_.head_dim); ++g) {
+      std::memcpy(dst + dst_array + 2 * (g * dst_layout.slots + dst_slot),
+                  src + src_array + 2 * (g * src_layout.slots + src_slot), 2);
+    }
+  };
+  if (format_.quantiser.stores_scale()) copy_words(src_layout.scale, dst_layout.scale);
+  if (format_.quantiser.stores_offset()) copy_words(src_layout.offset, dst_layout.offset);
+  const int bits = format_.quantiser.bits();
+  const auto* src_codes = reinterpret_cast<const uint8_t*>(src + src_layout.codes);
+  auto* dst_codes = reinterpret_cast<uint8_t*>(dst + dst_layout.codes);
+  for (int c = 0; c < order_.head_dim; ++c) {
+    const CodePlace a = PlaceOf(src_layout, order_, src_slot, c);
+    const CodePlace b = PlaceOf(dst_layout, order_, dst_slot, c);
+    SetStripCode(dst_codes + b.strip, bits, b.lane,
+                 GetStripCode(src_codes + a.strip, bits, a.lane));
+  }
+}
+
+}  // namespace kvasir

@@ -1,0 +1,58 @@
+// The encoded tokens of a GroupFormat.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "kvasir/cache/positions.h"
+#include "kvasir/codecs/channel_rotation.h"
+#include "kvasir/codecs/group_format.h"
+#include "kvasir/codecs/rope_table.h"
+
+namespace kvasir {
+
+class GroupPart final : public CodedPart {
+ public:
+  //   rope  for raw keys, with the tokens' positions; else null
+  GroupPart(const GroupFormat& format, const TileOrder& order, SlabArena* arena,
+            std::shared_ptr<const RopeTable> rope, Positions pos);
+
+  // Adds zeroed blocks for n tokens.
+  Status Grow(int64_t n);
+  std::byte* block(int64_t i) { return blocks_[i].data(); }
+  int64_t n_block() const { return static_cast<int64_t>(blocks_.size()); }
+  const BlockLayout& layout(int64_t block) const {
+    return block + 1 < n_block() ? layout_ : last_layout_;
+  }
+  const HadamardRotation& hadamard() const { return rotation_; }
+
+  int64_t n_token() const override { return n_token_; }
+  int64_t bytes() const override;
+  Status LoadTiles(int64_t first, int n, float* scratch, TileFormat* format,
+                   const void** tiles) const override;
+  const ChannelRotation* rotation() const override;
+  Status LoadRotatedTiles(int64_t first, int n, float* scratch, TileFormat* format,
+                          const void** tiles) const override;
+  Result<std::shared_ptr<const CodedPart>> Gather(std::span<const int32_t> keep) const override;
+
+ private:
+  void LoadTile(int64_t tile, bool rotated, float* dst) const;
+  void LoadGrids(int64_t block, int tile, float* scale, float* offset) const;
+  void Unpack(int64_t block, int tile, float* dst) const;
+  void AddOutliers(int64_t block, int tile, float* dst) const;
+  void RestoreKeys(int64_t tile, float* dst) const;
+  void ClearUnused(int64_t tile, float* dst) const;
+  void CopyToken(const GroupPart& from, int64_t source, int64_t target);
+
+  GroupFormat format_;
+  TileOrder order_;
+  BlockLayout layout_, last_layout_;
+  SlabArena* arena_;
+  HadamardRotation rotation_;
+  std::shared_ptr<const RopeTable> rope_;
+  Positions pos_;  // raw keys only
+  int64_t n_token_ = 0;
+  std::vector<ArenaBlock> blocks_;
+};
+
+}  // namespace kvasir

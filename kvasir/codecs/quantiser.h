@@ -1,0 +1,76 @@
+// One group of values to codes that share a scale and an offset, both f16.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "kvasir/kernels/kv_unpack.h"
+
+namespace kvasir {
+
+// How scale s and offset o follow from the values of a group. A decoded value is
+// value(code) * s + o. Groups of zeros, and scales that f16 rounds to 0, decode to o.
+enum class GridRule : uint8_t {
+  // s = (max - min) / (2^b - 1), o = min; codes round half to even. Both stored.
+  kMinMax,
+  // The range with 0 in it: s as above, z = round(-min / s), o = -z * s; codes round half to even.
+  // s and z stored; 0 decodes to 0 exactly.
+  kIntegerZero,
+  // s = absmax / (2^(b-1) - 1), o = -2^(b-1) * s; codes round half away from zero by the unrounded
+  // scale. s stored. With 8 bits ggml's q8_0.
+  kSymmetric,
+  // s = the value of largest magnitude / -2^(b-1), o = -2^(b-1) * s; codes truncate after adding a
+  // half, by the unrounded scale. s stored. With 4 bits ggml's q4_0.
+  kSigned,
+  // s = absmax / 448, o = 0; e4m3 codes, half to even. s stored.
+  kAbsMax,
+  // s = 1, o = 0; e4m3 codes, half to even, saturating at +-448. Nothing stored.
+  kUnit,
+  // s = (max - min) / 2, o = (max + min) / 2; the nearest of a table on [-1, 1]. Both stored.
+  kRange,
+  // s = root mean square, o = 0; the nearest of a table for N(0, 1). s stored.
+  kNorm,
+};
+
+struct Grid {
+  uint16_t scale = 0;   // f16, stored
+  uint16_t offset = 0;  // f16, or z as an integer, stored
+  float s = 0, o = 0;   // what the stored pair means
+  float inverse = 0;    // what encoding multiplies by; 0 when every code is the same
+};
+
+class Quantiser {
+ public:
+  Quantiser() = default;
+  Quantiser(GridRule rule, int bits) : rule_(rule), bits_(bits) {}
+
+  int bits() const { return bits_; }
+  CodeKind kind() const;
+  bool stores_scale() const { return rule_ != GridRule::kUnit; }
+  bool stores_offset() const;
+
+  // `x` finite, magnitudes up to 65504; empty groups give scale 0.
+  Grid Fit(std::span<const float> x) const;
+  //   table  (2^bits) ascending, for table rules
+  uint8_t Code(float x, const Grid& grid, const float* table) const;
+  // Decoded value of a code.
+  float Value(uint8_t code, const Grid& grid, const float* table) const;
+  // Offsets that are not stored as f16 follow from the scales: o[i] from s[i] and the stored words.
+  void FillOffsets(const uint16_t* stored, const float* s, int n, float* o) const;
+
+ private:
+  float Zero() const { return static_cast<float>(1 << (bits_ - 1)); }
+
+  GridRule rule_ = GridRule::kMinMax;
+  int bits_ = 4;
+};
+
+// What encoders make of a value first: not a number becomes 0, magnitudes above the largest f16
+// become that.
+float FiniteHalfRange(float x);
+
+// Nearest e4m3 code, half to even; magnitudes above 448 saturate, NaN becomes 0.
+uint8_t FloatToE4m3(float x);
+float E4m3ToFloat(uint8_t code);
+
+}  // namespace kvasir

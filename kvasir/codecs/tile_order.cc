@@ -1,0 +1,18 @@
+#include "kvasir/codecs/tile_order.h"
+
+#include <fmt/format.h>
+
+namespace kvasir {
+
+Status CheckHeadDim(std::string_view codec, int head_dim) {
+  if (head_dim > 0 && head_dim <= kMaxHeadDim) return Status::Ok();
+  return Status::Unsupported(
+      fmt::format("{} takes a head_dim from 1 to {}, not {}", codec, kMaxHeadDim, head_dim));
+}
+
+double BlockBitsPerElement(int64_t bytes, int n_token, int head_dim) {
+  const int64_t held = (bytes + 63) / 64 * 64;
+  return static_cast<double>(held * 8) / (static_cast<double>(n_token) * head_dim);
+}
+
+}  // namespace kvasir
