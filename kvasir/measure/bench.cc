@@ -201,11 +201,11 @@ Result<BenchResult> Runner::Run(const BenchCase& bench_case) {
   BenchCase warm_up = bench_case;
   warm_up.n_prompt = std::min(bench_case.n_prompt, bench_case.n_ubatch);
   warm_up.n_gen = std::min<int64_t>(bench_case.n_gen, 1);
-  Report(name, 0, 0);
   KVASIR_RETURN_IF_ERROR(Repeat(warm_up).status());
 
   std::vector<double> reads;
   const int64_t total = options_.repetitions * bench_case.n_token();
+  Report(name, 0, total);
   for (int i = 1; i <= options_.repetitions; ++i) {
     reads.push_back(meter_.Read(*team_));
     KVASIR_ASSIGN_OR_RETURN(const double seconds, Repeat(bench_case));
@@ -291,7 +291,8 @@ Status RunBench(std::shared_ptr<const Model> model, const std::vector<BenchCase>
     return Status::InvalidArgument(
         fmt::format("bench: depth and tokens reach position {}, at most {}", n_ctx, INT32_MAX));
   }
-  KVASIR_ASSIGN_OR_RETURN(const std::unique_ptr<ReadMeter> meter, ReadMeter::Create());
+  KVASIR_ASSIGN_OR_RETURN(const std::unique_ptr<ReadMeter> meter,
+                          ReadMeter::Create(options.read_bytes));
   Runner runner(std::move(model), options, *meter, static_cast<int32_t>(n_ctx));
   for (const BenchCase& c : cases) {
     KVASIR_ASSIGN_OR_RETURN(const BenchResult result, runner.Run(c));

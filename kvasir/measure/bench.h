@@ -53,9 +53,9 @@ enum class BenchFill {
 std::string_view BenchFillName(BenchFill fill);  // "prefill", "random"
 
 struct BenchResult {
-  BenchCase bench_case;  // n_thread resolved
+  BenchCase bench_case = {};  // n_thread resolved
   BenchFill fill = BenchFill::kPrefill;
-  std::vector<double> seconds;  // per repetition
+  std::vector<double> seconds = {};  // per repetition
   // Per repetition, at least: the matrices once a chunk, and the keys and values that its last
   // token sees.
   double moved_bytes = 0;
@@ -68,8 +68,9 @@ struct BenchResult {
 struct BenchOptions {
   int repetitions = 5;
   BenchFill fill = BenchFill::kPrefill;
+  int64_t read_bytes = 0;  // of the buffer that plain reads go over; 0 = ReadMeter's choice
   // What is under way ("fill 4096", "tg128"), tokens done and in all. May be empty.
-  std::function<void(std::string_view stage, int64_t done, int64_t total)> progress;
+  std::function<void(std::string_view stage, int64_t done, int64_t total)> progress = {};
 };
 
 // Runs the cases in order and hands over each result as it is known.
