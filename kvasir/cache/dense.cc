@@ -1,5 +1,7 @@
 #include "kvasir/cache/dense.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cassert>
 #include <cstring>
@@ -18,6 +20,12 @@ void PutKey(std::byte* tile, int slot, const T* k, int head_dim) {
 }
 
 }  // namespace
+
+Result<TileFormat> ParseTileFormat(std::string_view option, std::string_view name) {
+  if (name == "f16") return TileFormat::kF16;
+  if (name == "f32") return TileFormat::kF32;
+  return Status::Unsupported(fmt::format("{}: expected f16 or f32, found '{}'", option, name));
+}
 
 DenseSegment::DenseSegment(const DenseLayout& layout,
                            std::vector<std::shared_ptr<const ArenaBlock>> tiles, Positions pos,

@@ -3,12 +3,16 @@
 
 #include <memory>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "kvasir/cache/segment.h"
 #include "kvasir/core/slab_arena.h"
 
 namespace kvasir {
+
+// Errors: kUnsupported names `option`, what it takes and what was found.
+Result<TileFormat> ParseTileFormat(std::string_view option, std::string_view name);
 
 // How dense tokens of one (layer, kv head) are stored. K and V choose their formats independently.
 struct DenseLayout {

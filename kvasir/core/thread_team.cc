@@ -10,12 +10,6 @@ namespace {
 // Some tens of microseconds: longer than the serial stretch between two loops of a layer.
 constexpr int kSpins = 2000;
 
-int AvailableCpus() {
-  cpu_set_t set;
-  if (sched_getaffinity(0, sizeof(set), &set) == 0) return std::max(1, CPU_COUNT(&set));
-  return std::max(1u, std::thread::hardware_concurrency());
-}
-
 inline void Relax() {
 #if defined(__x86_64__)
   __builtin_ia32_pause();
@@ -23,6 +17,12 @@ inline void Relax() {
 }
 
 }  // namespace
+
+int ThreadTeam::AvailableCpus() {
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof(set), &set) == 0) return std::max(1, CPU_COUNT(&set));
+  return std::max(1u, std::thread::hardware_concurrency());
+}
 
 ThreadTeam::ThreadTeam(int n_thread)
     : n_thread_(n_thread > 0 ? n_thread : AvailableCpus()),

@@ -23,6 +23,8 @@ class ThreadTeam {
   ThreadTeam& operator=(const ThreadTeam&) = delete;
 
   int size() const { return n_thread_; }
+  // CPUs this process may run on.
+  static int AvailableCpus();
 
   // Runs body(task, thread) for every task in [0, n_task), tasks handed out in ascending order to
   // whichever thread is free; `thread` is in [0, size()). Returns when all have ended. Results must

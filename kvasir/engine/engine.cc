@@ -22,12 +22,6 @@ double SecondsSince(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-Result<TileFormat> ParseTileFormat(const char* option, const std::string& name) {
-  if (name == "f16") return TileFormat::kF16;
-  if (name == "f32") return TileFormat::kF32;
-  return Status::Unsupported(fmt::format("{}: expected f16 or f32, found '{}'", option, name));
-}
-
 Status CheckRange(const char* option, int64_t value, int64_t low, int64_t high) {
   if (value >= low && value <= high) return Status::Ok();
   return Status::InvalidArgument(
