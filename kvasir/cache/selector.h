@@ -16,7 +16,8 @@ struct IndexRange {
 
 // Page summaries and the choice made from them, for one sequence. Summaries are arrays of the
 // selector's own, never behind the pages. Different (layer, kv_head) pairs may be used from
-// different threads at once.
+// different threads at once. What is bounded are the keys as handed over: call Rebuild where a
+// lossy codec has replaced them. Errors are kOutOfMemory unless said otherwise.
 class Selector {
  public:
   virtual ~Selector() = default;
@@ -31,16 +32,17 @@ class Selector {
   virtual Status Rebuild(int layer, int kv_head, const SegmentList& list) = 0;
 
   // Chooses for the query heads of one kv head at one token: ascending disjoint ranges, or false
-  // for all tokens.
-  virtual bool Select(int layer, int kv_head, const QueryRows& rows, const SegmentList& list,
-                      std::vector<IndexRange>* ranges) = 0;
-  // Lower bound of the attended mass share of each row, given the states over what Select chose;
-  // empty when the summaries bound nothing.
+  // for all tokens. Errors: kInvalidArgument when the summaries are not in step with the list.
+  virtual Result<bool> Select(int layer, int kv_head, const QueryRows& rows,
+                              const SegmentList& list, std::vector<IndexRange>* ranges) = 0;
+  // Lower bound of the attended mass share of each row, given the states over what the last Select
+  // chose for these rows; empty when the summaries bound nothing.
   virtual std::vector<float> Certify(int layer, int kv_head, const QueryRows& rows,
                                      const StateView& attended) const = 0;
 
   virtual int64_t bytes() const = 0;  // of all summaries
-  virtual std::unique_ptr<Selector> Fork() const = 0;
+  // An independent copy, for a fork of the sequence.
+  virtual Result<std::unique_ptr<Selector>> Fork() const = 0;
 };
 
 }  // namespace kvasir

@@ -79,9 +79,14 @@ Status SequenceCache::Append(int layer, std::span<const int32_t> pos, const floa
   FirstError error;
   team.Run(shape_.n_kv_head, [&](int64_t kv_head, int) {
     const int64_t offset = kv_head * shape_.head_dim;
-    Status status =
-        list(layer, static_cast<int>(kv_head))
-            .Append(pos, k_roped + offset, v + offset, int64_t{shape_.n_kv_head} * shape_.head_dim);
+    const int64_t stride = int64_t{shape_.n_kv_head} * shape_.head_dim;
+    SegmentList& held = list(layer, static_cast<int>(kv_head));
+    const int64_t first = held.n_kv();
+    Status status = held.Append(pos, k_roped + offset, v + offset, stride);
+    if (status.ok() && selector_ != nullptr) {
+      status = selector_->OnAppend(layer, static_cast<int>(kv_head), first,
+                                   static_cast<int64_t>(pos.size()), k_roped + offset, stride);
+    }
     if (!status.ok()) error.Set(kv_head, std::move(status));
   });
   return error.Take();
@@ -223,8 +228,11 @@ Status SequenceCache::AttendSelected(int layer, const LayerQueries& queries, Thr
     const StateView states = scratch.total_state(block.rows.n_row);
     ResetStates(states);
     std::vector<IndexRange> ranges;
+    Result<bool> chosen = selector_->Select(layer, kv_head, block.rows, held, &ranges);
     Status status;
-    if (selector_->Select(layer, kv_head, block.rows, held, &ranges)) {
+    if (!chosen.ok()) {
+      status = std::move(chosen).status();
+    } else if (*chosen) {
       for (const IndexRange& range : ranges) {
         status = held.AttendRange(block.rows, range.begin, range.end, scratch, states);
         if (!status.ok()) break;
@@ -291,7 +299,9 @@ Result<std::unique_ptr<SequenceCache>> SequenceCache::Fork() const {
     fork->lists_.push_back(std::move(copy));
   }
   fork->n_pos_ = n_pos_;
-  if (selector_ != nullptr) fork->selector_ = selector_->Fork();
+  if (selector_ != nullptr) {
+    KVASIR_ASSIGN_OR_RETURN(fork->selector_, selector_->Fork());
+  }
   return fork;
 }
 
