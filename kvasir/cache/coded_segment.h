@@ -62,9 +62,18 @@ class CodedSegment : public Segment {
   const float* bias() const override { return bias_.empty() ? nullptr : bias_.data(); }
   bool tiles_in_place() const override { return k_->in_place() && v_->in_place(); }
   Status LoadTiles(int64_t first, int n, AttendScratch& scratch, TileRun* run) const override;
+  // Work on rotated tiles as they are: the queries are rotated once a call, and so are, there and
+  // back, the accumulators of the rows that see any of the tokens.
+  Status Attend(const QueryRows& rows, int64_t begin, int64_t end, int lane, AttendScratch& scratch,
+                const StateView& states) const override;
+  Status VisitWeights(const QueryRows& rows, const RowNorm* norms, int64_t begin, int64_t end,
+                      AttendScratch& scratch, const WeightSink& sink) const override;
 
   const std::shared_ptr<const CodedPart>& k() const { return k_; }
   const std::shared_ptr<const CodedPart>& v() const { return v_; }
+
+ protected:
+  Status LoadAttendTiles(int64_t first, int n, AttendScratch& scratch, TileRun* run) const override;
 
  private:
   std::string format_;

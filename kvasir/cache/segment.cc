@@ -137,7 +137,7 @@ Status Segment::NextStep(const QueryRows& rows, int64_t begin, int64_t end, Atte
     }
     step->visible = visible;
   }
-  KVASIR_RETURN_IF_ERROR(LoadTiles(first_tile, n_tile, scratch, &step->run));
+  KVASIR_RETURN_IF_ERROR(LoadAttendTiles(first_tile, n_tile, scratch, &step->run));
   if (rows.n_row > kConvertInPlaceRows) UnpackTiles(n_tile, head_dim_, scratch, &step->run);
   return Status::Ok();
 }

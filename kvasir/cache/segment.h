@@ -112,6 +112,11 @@ class Segment {
   Status Decode(int64_t begin, int64_t end, float* k, float* v) const;
 
  protected:
+  // What Attend and VisitWeights load: LoadTiles, unless a segment answers them in another basis.
+  virtual Status LoadAttendTiles(int64_t first, int n, AttendScratch& scratch, TileRun* run) const {
+    return LoadTiles(first, n, scratch, run);
+  }
+
   int head_dim_;
   Positions pos_;
 

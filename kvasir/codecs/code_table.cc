@@ -52,17 +52,24 @@ std::vector<float> Quantiles(const Histogram& points, int n) {
   return table;
 }
 
+// Lloyd's iteration for N(0, 1): each value moves to the mean of the stretch that is nearest to it.
 std::vector<float> MakeNormalTable(int bits) {
-  Histogram points;
-  constexpr int kPoints = 20000;
-  for (int i = 0; i < kPoints; ++i) {
-    const double x = 12.0 * (i + 0.5) / kPoints - 6.0;
-    points.at.push_back(x);
-    points.weight.push_back(std::exp(-x * x / 2));
+  const int n = 1 << bits;
+  const auto density = [](double x) {
+    return std::exp(-x * x / 2) / std::sqrt(2 * std::numbers::pi);
+  };
+  const auto below = [](double x) { return std::erfc(-x / std::numbers::sqrt2) / 2; };
+  std::vector<double> value(n);
+  for (int i = 0; i < n; ++i) value[i] = 4.0 * (i + 0.5) / n - 2.0;
+  for (int round = 0; round < 2000; ++round) {
+    double low = -40;  // of the stretch
+    for (int i = 0; i < n; ++i) {
+      const double high = i + 1 < n ? (value[i] + value[i + 1]) / 2 : 40;
+      value[i] = (density(low) - density(high)) / (below(high) - below(low));
+      low = high;
+    }
   }
-  std::vector<float> table = Quantiles(points, 1 << bits);
-  Iterate(points, 400, table);
-  return table;
+  return {value.begin(), value.end()};
 }
 
 }  // namespace

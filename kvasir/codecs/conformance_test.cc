@@ -8,6 +8,7 @@
 
 #include "kvasir/codecs/codec_testing.h"
 #include "kvasir/codecs/tile_order.h"
+#include "kvasir/core/isa.h"
 
 namespace kvasir {
 namespace {
@@ -198,6 +199,102 @@ TEST(Conformance, AnyPairAttendsAsItsDecodedRows) {
         }
       }
     }
+  }
+}
+
+TEST(Conformance, EveryIsaEncodesAndDecodesTheSameBits) {
+  const Isa active = ActiveIsa();
+  for (const auto& codec : TestedCodecs()) {
+    for (KvSide side : kSides) {
+      SCOPED_TRACE(Where(*codec, side, 96));
+      CodecFixture f(codec->tail(side).block, 96, 7, 250);
+      std::vector<float> expected;
+      for (Isa isa : RunnableIsas()) {
+        ForceIsa(isa);
+        const std::vector<float> got = DecodePart(*f.Encode(*codec, side), side, 96);
+        if (isa == Isa::kScalar) expected = got;
+        EXPECT_EQ(got, expected) << IsaName(isa);
+      }
+    }
+  }
+  ForceIsa(active);
+}
+
+// Rows that see all, some and none of a segment, as many rows at once and one by one.
+TEST(Conformance, RotatedFormatsKeepTheMask) {
+  constexpr int kDim = 64, kTokens = 64;
+  CodecFixture f(kTokens, kDim, 8, 100);
+  for (const char* name : {"int4h", "turbo", "f16"}) {
+    SCOPED_TRACE(name);
+    const auto codec = MustMakeCodec(name);
+    const CodedSegment segment(kDim, Positions(f.pos), name, f.Encode(*codec, KvSide::kKey),
+                               f.Encode(*codec, KvSide::kValue));
+    std::vector<float> k(f.k.size()), v(f.v.size());
+    ASSERT_TRUE(segment.Decode(0, kTokens, k.data(), v.data()).ok());
+    const std::vector<int32_t> pos = {50, 99, 100, 120, 163, 170, 190, 195, 300};
+    const int n_row = static_cast<int>(pos.size()), window = 32;
+    std::vector<float> q(f.v.begin(), f.v.begin() + n_row * kDim);
+    AttendScratch scratch(kDim);
+    const auto attend = [&](int first, int n, std::vector<float>& memory) {
+      QueryRows rows = {.q = &q[first * kDim],
+                        .pos = &pos[first],
+                        .n_row = n,
+                        .head_dim = kDim,
+                        .pos_min = pos[first],
+                        .pos_max = pos[first + n - 1],
+                        .window = window};
+      memory.resize(StateFloats(n, kDim));
+      const StateView states = MakeStateView(memory.data(), n, kDim);
+      ResetStates(states);
+      EXPECT_TRUE(segment.Attend(rows, 0, kTokens, 0, scratch, states).ok());
+      return states;
+    };
+    std::vector<float> memory, one_memory;
+    const StateView states = attend(0, n_row, memory);
+    for (int r = 0; r < n_row; ++r) {
+      const StateView one = attend(r, 1, one_memory);
+      EXPECT_EQ(std::memcmp(one.acc, states.acc + r * kDim, kDim * 4), 0) << "row " << r;
+      std::vector<float> seen_k, seen_v, out(kDim);
+      for (int t = 0; t < kTokens; ++t) {
+        if (f.pos[t] > pos[r] || f.pos[t] <= pos[r] - window) continue;
+        seen_k.insert(seen_k.end(), &k[t * kDim], &k[t * kDim] + kDim);
+        seen_v.insert(seen_v.end(), &v[t * kDim], &v[t * kDim] + kDim);
+      }
+      FinishStates(one, kDim, out.data(), kDim);
+      const std::vector<float> query(&q[r * kDim], &q[r * kDim] + kDim);
+      std::vector<double> expected(kDim);
+      if (!seen_k.empty()) expected = ExactAttention(query, seen_k, seen_v, kDim);
+      for (int c = 0; c < kDim; ++c) EXPECT_NEAR(out[c], expected[c], 3e-5) << "row " << r;
+    }
+  }
+}
+
+TEST(Conformance, WeightsOfRotatedKeysAreThoseOfDecodedRows) {
+  constexpr int kDim = 80, kTokens = 64;
+  CodecFixture f(kTokens, kDim, 9);
+  const auto codec = MustMakeCodec("q4_0", {{"", "had"}});
+  const CodedSegment segment(kDim, Positions(f.pos), "q4_0(had)", f.Encode(*codec, KvSide::kKey),
+                             f.Encode(*codec, KvSide::kValue));
+  std::vector<float> k(f.k.size()), v(f.v.size()), q(f.v.begin(), f.v.begin() + kDim);
+  ASSERT_TRUE(segment.Decode(0, kTokens, k.data(), v.data()).ok());
+  for (float& x : q) x *= 0.2f;
+  const int32_t pos = kTokens;
+  const QueryRows rows = {
+      .q = q.data(), .pos = &pos, .n_row = 1, .head_dim = kDim, .pos_min = pos, .pos_max = pos};
+  const RowNorm norm = {.exponent = 0, .inv_sum = 1};
+  AttendScratch scratch(kDim);
+  std::vector<float> weights;
+  ASSERT_TRUE(segment
+                  .VisitWeights(rows, &norm, 0, kTokens, scratch,
+                                [&](const float* w, int, int, int64_t, int n) {
+                                  weights.insert(weights.end(), w, w + n);
+                                })
+                  .ok());
+  ASSERT_EQ(weights.size(), size_t{kTokens});
+  for (int t = 0; t < kTokens; ++t) {
+    double logit = 0;
+    for (int c = 0; c < kDim; ++c) logit += double{q[c]} * k[t * kDim + c];
+    EXPECT_NEAR(weights[t] / std::exp2(logit), 1, 1e-5) << "token " << t;
   }
 }
 

@@ -2,6 +2,7 @@
 // are half a head of one token. Each channel of the keys is first divided by the square root of its
 // largest magnitude, as the paper's balancer does when nothing is known of the queries.
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <numeric>
@@ -103,10 +104,16 @@ class TieredPart final : public CodedPart {
   uint64_t* bits() const { return reinterpret_cast<uint64_t*>(table_.data()); }
   bool IsHigh(int64_t token) const { return bits()[token / 64] >> (token % 64) & 1; }
 
+  int64_t HighBefore(int64_t token) const {
+    int64_t n = std::popcount(bits()[token / 64] & ((uint64_t{1} << (token % 64)) - 1));
+    for (int64_t word = 0; word < token / 64; ++word) n += std::popcount(bits()[word]);
+    return n;
+  }
+
   // Copies the tokens of one tier among [begin, end) to their places.
   Status Scatter(bool high, int64_t begin, int64_t end, float* dst) const {
-    int64_t rank = 0;  // of the next token within its tier
-    for (int64_t t = 0; t < begin; ++t) rank += IsHigh(t) == high;
+    const int64_t n_high = HighBefore(begin);
+    int64_t rank = high ? n_high : begin - n_high;  // of the next token within its tier
     float tile[kTileTokens * kMaxHeadDim];
     int64_t loaded = -1;
     for (int64_t t = begin; t < end; ++t) {

@@ -46,13 +46,25 @@ void RopeTable::Channels(int i, int* a, int* b) const {
 void RopeTable::FillLanes(int i, std::span<const int32_t> pos, float* cos, float* sin) const {
   const float* fine_cos = &fine_[static_cast<size_t>(2 * i) * kFine];
   const float* fine_sin = fine_cos + kFine;
-  for (size_t t = 0; t < pos.size(); ++t) {
-    const float* coarse =
-        &coarse_[(static_cast<size_t>(pos[t] / kFine) * frequency_.size() + i) * 2];
-    const float c = fine_cos[pos[t] % kFine], s = fine_sin[pos[t] % kFine];
+  const auto coarse_of = [&](int32_t p) {
+    return &coarse_[(static_cast<size_t>(p / kFine) * frequency_.size() + i) * 2];
+  };
+  const auto join = [&](const float* coarse, int32_t fine, size_t t) {
+    const float c = fine_cos[fine], s = fine_sin[fine];
     cos[t] = coarse[0] * c - coarse[1] * s;
     sin[t] = coarse[1] * c + coarse[0] * s;
+  };
+  const size_t n = pos.size();
+  const bool one_run =
+      pos[n - 1] - pos[0] == static_cast<int32_t>(n) - 1 && pos[0] / kFine == pos[n - 1] / kFine;
+  if (one_run) {
+    const float* coarse = coarse_of(pos[0]);
+    const float coarse_cos_sin[2] = {coarse[0], coarse[1]};
+    const int32_t fine = pos[0] % kFine;
+    for (size_t t = 0; t < n; ++t) join(coarse_cos_sin, fine + static_cast<int32_t>(t), t);
+    return;
   }
+  for (size_t t = 0; t < n; ++t) join(coarse_of(pos[t]), pos[t] % kFine, t);
 }
 
 void RopeTable::Unrotate(float* row, int32_t pos) const {

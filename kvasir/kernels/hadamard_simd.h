@@ -2,6 +2,7 @@
 // hadamard_avx512.cc.
 #pragma once
 
+#include <array>
 #include <cmath>
 
 #include "kvasir/kernels/hadamard.h"
@@ -54,17 +55,48 @@ struct HadamardSimd {
     for (; i < n; ++i) x[i] *= scale;
   }
 
-  static void Row(float* x, int n, int block) {
-    for (int reach = 1; reach < block && reach < 16; reach *= 2) {
-      for (int base = 0; base < n; base += 2 * reach) {
-        for (int i = base; i < base + reach; ++i) {
-          const float a = x[i], b = x[i + reach];
-          x[i] = a + b;
-          x[i + reach] = a - b;
-        }
+  // One round within vectors: a lane adds its partner, or is taken from it where its index has the
+  // reach's bit. The product is exact, so the sum is rounded as a butterfly's.
+  template <int kReach>
+  static Reg Round(Reg v) {
+    alignas(64) static constexpr auto kSigns = [] {
+      std::array<float, 16> signs{};
+      for (int i = 0; i < 16; ++i) signs[i] = (i & kReach) != 0 ? -1.0f : 1.0f;
+      return signs;
+    }();
+    return V::Fma(v, V::Load(kSigns.data()), V::template Exchange<kReach>(v));
+  }
+
+  static void RowWithin(float* x, int n, int block) {
+    for (int i = 0; i < n; i += 16) {
+      Reg v = V::Load(x + i);
+      if (block > 1) v = Round<1>(v);
+      if (block > 2) v = Round<2>(v);
+      if (block > 4) v = Round<4>(v);
+      if (block > 8) v = Round<8>(v);
+      V::Store(x + i, v);
+    }
+  }
+
+  // Heads that are not whole vectors.
+  static void RowOdd(float* x, int n, int block) {
+    for (int reach = 1; reach < block; reach *= 2) {
+      for (int i = 0; i < n; ++i) {
+        if ((i & reach) != 0) continue;
+        const float a = x[i], b = x[i + reach];
+        x[i] = a + b;
+        x[i + reach] = a - b;
       }
     }
-    if (block > 16) Vectors(x, n / 16, block / 16);
+  }
+
+  static void Row(float* x, int n, int block) {
+    if (n % 16 != 0) {
+      RowOdd(x, n, block);
+    } else {
+      RowWithin(x, n, block);
+      if (block > 16) Vectors(x, n / 16, block / 16);
+    }
     Scale(x, n, block);
   }
 
