@@ -1,0 +1,268 @@
+// Speed beside other engines' bench programs, on the same model, in one sitting.
+//
+//   peers --kvasir build/kvasir --llama-bench PATH --ik-llama-bench PATH -m MODEL,... [-d 0,4096]
+//
+// Programs take turns (A B C, A B C, ...), so that what else the machine does meets all of them;
+// a ratio compares runs of the same round. Each peer runs at its best: flash attention on, and
+// ik_llama.cpp with weights repacked at load. ik_llama.cpp has no prompts at a depth; its
+// generation at a depth is its -gp.
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "cli/args.h"
+#include "cli/input.h"
+#include "kvasir/core/thread_team.h"
+#include "kvasir/measure/bench.h"
+#include "kvasir/measure/machine.h"
+#include "kvasir/measure/statistics.h"
+
+namespace kvasir {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+struct Args {
+  std::string kvasir, llama, ik;
+  std::vector<std::string> models;
+  int64_t n_prompt = 512, n_gen = 32;
+  std::vector<int64_t> depths = {0};
+  int64_t n_thread = 0;
+  int64_t n_round = 3;
+  std::string fill = "random";
+  std::string json;
+};
+
+std::vector<cli::Option> Options(Args& args) {
+  return {
+      {.names = {"--kvasir"}, .metavar = "PATH", .help = "this program", .target = &args.kvasir},
+      {.names = {"--llama-bench"},
+       .metavar = "PATH",
+       .help = "llama.cpp's llama-bench",
+       .target = &args.llama},
+      {.names = {"--ik-llama-bench"},
+       .metavar = "PATH",
+       .help = "ik_llama.cpp's llama-bench",
+       .target = &args.ik},
+      {.names = {"-m", "--model"},
+       .metavar = "PATH,...",
+       .help = "GGUF files",
+       .target = &args.models,
+       .comma_list = true},
+      {.names = {"-p"}, .metavar = "N", .help = "prompt tokens", .target = &args.n_prompt},
+      {.names = {"-n"}, .metavar = "N", .help = "generated tokens", .target = &args.n_gen},
+      {.names = {"-d"}, .metavar = "N,...", .help = "depths", .target = &args.depths},
+      {.names = {"-t"},
+       .metavar = "N",
+       .help = "threads; 0 takes the CPUs this process may use",
+       .target = &args.n_thread},
+      {.names = {"--rounds"}, .metavar = "N", .help = "turns", .target = &args.n_round, .min = 1},
+      {.names = {"--fill"},
+       .metavar = "HOW",
+       .help = "how this program reaches a depth; peers compute it",
+       .target = &args.fill,
+       .choices = {"prefill", "random"}},
+      {.names = {"-o"}, .metavar = "FILE", .help = "where the samples go", .target = &args.json},
+  };
+}
+
+struct Program {
+  std::string name;
+  std::string path;
+};
+
+std::vector<std::string> CommandLine(const Program& program, const Args& args,
+                                     const std::string& model, int64_t depth) {
+  const std::string p = std::to_string(args.n_prompt), n = std::to_string(args.n_gen),
+                    d = std::to_string(depth), t = std::to_string(args.n_thread);
+  std::vector<std::string> words = {program.path};
+  const auto add = [&](std::initializer_list<std::string> more) {
+    words.insert(words.end(), more);
+  };
+  if (program.name == "kvasir") add({"bench", "--fill", args.fill});
+  add({"-m", model, "-t", t, "-r", "1", "-o", "json"});
+  if (program.name != "kvasir") add({"-fa", "1"});
+  if (program.name == "ik_llama.cpp") {
+    add({"-rtr", "1", "-p", depth > 0 ? "0" : p, "-n", depth > 0 ? "0" : n});
+    if (depth > 0 && args.n_gen > 0) add({"-gp", d + "," + n});
+  } else {
+    add({"-p", p, "-n", n, "-d", d});
+  }
+  return words;
+}
+
+// What the program writes to stdout; its stderr is dropped.
+Result<std::string> Output(const std::vector<std::string>& words) {
+  std::vector<char*> argv;
+  for (const std::string& word : words) argv.push_back(const_cast<char*>(word.c_str()));
+  argv.push_back(nullptr);
+  int ends[2];
+  if (pipe(ends) != 0) return Status::IoError(fmt::format("pipe: {}", std::strerror(errno)));
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
+  posix_spawn_file_actions_addclose(&actions, ends[0]);
+  posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
+  pid_t child = 0;
+  const int error = posix_spawn(&child, argv[0], &actions, nullptr, argv.data(), environ);
+  posix_spawn_file_actions_destroy(&actions);
+  close(ends[1]);
+  if (error != 0) {
+    close(ends[0]);
+    return Status::NotFound(fmt::format("{}: {}", words[0], std::strerror(error)));
+  }
+  Result<std::string> text = cli::ReadAll(ends[0], words[0]);
+  close(ends[0]);
+  int status = 0;
+  waitpid(child, &status, 0);
+  if (status != 0) return Status::IoError(fmt::format("{}: ended with {}", words[0], status));
+  return text;
+}
+
+// Tokens per second by the row's name.
+Result<std::map<std::string, double>> Rates(const std::string& text, int64_t depth) {
+  const Json rows = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (!rows.is_array()) return Status::Corruption("expected a JSON array of rows");
+  std::map<std::string, double> rates;
+  for (const Json& row : rows) {
+    const int64_t n_gen = row.value("n_gen", int64_t{0});
+    const BenchCase c = {.n_prompt = n_gen > 0 ? 0 : row.value("n_prompt", int64_t{0}),
+                         .n_gen = n_gen,
+                         .depth = depth};
+    rates[BenchCaseName(c)] = row.value("avg_ts", 0.0);
+  }
+  return rates;
+}
+
+// Rates per round, one list a program; a peer may lack a test.
+using Samples = std::map<std::string, std::vector<double>>;
+
+std::vector<double> Ratios(const std::vector<double>& ours, const std::vector<double>& theirs) {
+  std::vector<double> ratios;
+  for (size_t i = 0; i < std::min(ours.size(), theirs.size()); ++i) {
+    ratios.push_back(ours[i] / theirs[i]);
+  }
+  return ratios;
+}
+
+Json Describe(const std::string& model, const std::string& test, const Samples& samples) {
+  Json row = {{"model", std::filesystem::path(model).filename().string()},
+              {"test", test},
+              {"samples_ts", samples}};
+  const auto ours = samples.find("kvasir");
+  for (const auto& [name, theirs] : samples) {
+    if (name == "kvasir" || ours == samples.end()) continue;
+    const Summary ratio = Summarize(Ratios(ours->second, theirs));
+    row["ratio_to"][name] = {{"median", ratio.median},
+                             {"min", ratio.min},
+                             {"max", ratio.max},
+                             {"best_to_best", Summarize(ours->second).max / Summarize(theirs).max}};
+  }
+  return row;
+}
+
+void PrintRow(const Json& row) {
+  const auto rates = row["samples_ts"].get<Samples>();
+  std::string line =
+      fmt::format("| {} | {} |", row["model"].get<std::string>(), row["test"].get<std::string>());
+  for (const char* name : {"kvasir", "llama.cpp", "ik_llama.cpp"}) {
+    const auto at = rates.find(name);
+    if (at == rates.end()) {
+      line += " |";
+    } else {
+      const Summary s = Summarize(at->second);
+      line += fmt::format(" {:.2f} ({:.2f} to {:.2f}) |", s.median, s.min, s.max);
+    }
+  }
+  for (const char* name : {"llama.cpp", "ik_llama.cpp"}) {
+    if (!row.contains("ratio_to") || !row["ratio_to"].contains(name)) {
+      line += " |";
+    } else {
+      const Json& r = row["ratio_to"][name];
+      line += fmt::format(" {:.2f} ({:.2f} to {:.2f}), best {:.2f} |", r["median"].get<double>(),
+                          r["min"].get<double>(), r["max"].get<double>(),
+                          r["best_to_best"].get<double>());
+    }
+  }
+  fmt::print("{}\n", line);
+  std::fflush(stdout);
+}
+
+Status Compare(const Args& args, const std::vector<Program>& programs, const std::string& model,
+               int64_t depth, Json& report) {
+  std::map<std::string, Samples> tests;
+  for (int64_t round = 1; round <= args.n_round; ++round) {
+    for (const Program& program : programs) {
+      fmt::print(stderr, "{}, depth {}, round {} of {}: {}\n", model, depth, round, args.n_round,
+                 program.name);
+      const std::vector<std::string> words = CommandLine(program, args, model, depth);
+      if (program.name == "ik_llama.cpp" && depth > 0 && args.n_gen == 0) continue;
+      KVASIR_ASSIGN_OR_RETURN(const std::string text, Output(words));
+      KVASIR_ASSIGN_OR_RETURN(const auto rates, Rates(text, depth));
+      for (const auto& [test, rate] : rates) tests[test][program.name].push_back(rate);
+    }
+  }
+  for (const auto& [test, samples] : tests) {
+    report["rows"].push_back(Describe(model, test, samples));
+    PrintRow(report["rows"].back());
+  }
+  return Status::Ok();
+}
+
+Status Run(std::span<const std::string> words) {
+  Args args;
+  cli::ArgTable table("peers", "speed beside other engines, in alternating runs");
+  table.Add("peers", Options(args));
+  KVASIR_ASSIGN_OR_RETURN(const bool go_on, cli::ParseOrHelp(table, words));
+  if (!go_on) return Status::Ok();
+  if (args.models.empty()) return Status::InvalidArgument("-m: expected the path of a model");
+  if (args.n_thread == 0) args.n_thread = ThreadTeam::AvailableCpus();
+  std::vector<Program> programs;
+  for (const auto& [name, path] :
+       {std::pair{"kvasir", args.kvasir}, {"llama.cpp", args.llama}, {"ik_llama.cpp", args.ik}}) {
+    if (!path.empty()) programs.push_back({name, path});
+  }
+  const Machine machine = DescribeMachine();
+  Json report = {{"cpu", machine.cpu}, {"n_thread", args.n_thread}, {"isa", machine.isa},
+                 {"fill", args.fill},  {"rounds", args.n_round},    {"rows", Json::array()}};
+  fmt::print(
+      "{}, {} threads; median (min to max) of {} alternating rounds; ratios of the same "
+      "round, and of the best runs\n\n",
+      machine.cpu, args.n_thread, args.n_round);
+  fmt::print(
+      "| model | test | kvasir t/s | llama.cpp t/s | ik_llama.cpp t/s | to llama.cpp | to "
+      "ik_llama.cpp |\n| --- | --- | --- | --- | --- | --- | --- |\n");
+  for (const std::string& model : args.models) {
+    for (const int64_t depth : args.depths) {
+      KVASIR_RETURN_IF_ERROR(Compare(args, programs, model, depth, report));
+    }
+  }
+  if (!args.json.empty()) {
+    std::ofstream file(args.json);
+    file << report.dump(1) << '\n';
+    if (!file.flush()) return Status::IoError(fmt::format("{}: cannot write", args.json));
+  }
+  return Status::Ok();
+}
+
+}  // namespace
+}  // namespace kvasir
+
+int main(int argc, char** argv) {
+  const std::vector<std::string> words(argv + 1, argv + argc);
+  const kvasir::Status status = kvasir::Run(words);
+  if (!status.ok()) fmt::print(stderr, "peers: {}\n", status.ToString());
+  return status.ok() ? 0 : 1;
+}
