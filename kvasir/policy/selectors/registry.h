@@ -15,11 +15,17 @@
 
 namespace kvasir {
 
+struct SelectorShape;
+class SelectorValues;
+
 struct SelectorParam {
   std::string_view name;
-  std::string_view fallback;  // value when not given
-  double min = 0, max = 0;    // of numbers; all are whole. Both 0: text
-  std::string_view help;      // for text, the values it may have
+  std::string_view fallback;      // value when not given; "" is a text like any other
+  double min = 0, max = 0;        // of numbers, which are whole; 0, 0 = text
+  std::string_view choices = {};  // of text, "sum|max|head"; empty = anything
+  std::string_view help;
+
+  bool is_number() const { return max > min; }
 };
 
 struct SelectorInfo {
@@ -27,6 +33,8 @@ struct SelectorInfo {
   std::string_view summary;  // one line
   std::string_view card;     // "Quest, arXiv:2406.10774"
   std::span<const SelectorParam> params;
+  Result<std::unique_ptr<Selector>> (*make)(const SelectorValues& values,
+                                            const SelectorShape& shape) = nullptr;
 };
 
 // What a selector must know of the cache it serves.

@@ -1,0 +1,80 @@
+// A growing array whose bytes are charged to a ledger: what page summaries live in.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <type_traits>
+#include <utility>
+
+#include "kvasir/core/byte_ledger.h"
+#include "kvasir/status.h"
+
+namespace kvasir {
+
+// Aligned to 64. Grows by an eighth at least, so that decoding allocates rarely.
+template <typename T>
+class ChargedArray {
+  static_assert(std::is_trivially_copyable_v<T>);
+
+ public:
+  ChargedArray(ByteLedger* ledger, ByteKind kind) : ledger_(ledger), kind_(kind) {}
+
+  // Keeps the first min(n, size()) values; further ones are zero. Errors: kOutOfMemory; then
+  // nothing changed.
+  Status Resize(int64_t n) {
+    if (n > capacity_) KVASIR_RETURN_IF_ERROR(Grow(std::max(n, capacity_ + capacity_ / 8)));
+    if (n > size_) std::fill(data() + size_, data() + n, T{});
+    size_ = n;
+    return Status::Ok();
+  }
+  Result<ChargedArray> Copy() const {
+    ChargedArray copy(ledger_, kind_);
+    KVASIR_RETURN_IF_ERROR(copy.Resize(size_));
+    std::copy(data(), data() + size_, copy.data());
+    return copy;
+  }
+
+  T* data() { return memory_.get(); }
+  const T* data() const { return memory_.get(); }
+  T& operator[](int64_t i) { return memory_.get()[i]; }
+  const T& operator[](int64_t i) const { return memory_.get()[i]; }
+  int64_t size() const { return size_; }
+  bool empty() const { return size_ == 0; }
+  int64_t bytes() const { return capacity_ * static_cast<int64_t>(sizeof(T)); }
+
+ private:
+  struct Free {
+    void operator()(T* p) const { std::free(p); }
+  };
+  static constexpr int64_t kAlign = 64;
+
+  Status Grow(int64_t n) {
+    const int64_t bytes = (n * static_cast<int64_t>(sizeof(T)) + kAlign - 1) / kAlign * kAlign;
+    ByteCharge charge;
+    if (ledger_ != nullptr) {
+      KVASIR_ASSIGN_OR_RETURN(charge, ByteCharge::Take(*ledger_, kind_, bytes));
+    }
+    std::unique_ptr<T, Free> memory(
+        static_cast<T*>(std::aligned_alloc(kAlign, static_cast<size_t>(bytes))));
+    if (memory == nullptr) {
+      return Status::OutOfMemory("the system refused " + FormatBytes(bytes) + " for an index");
+    }
+    if (size_ > 0) std::copy(data(), data() + size_, memory.get());
+    memory_ = std::move(memory);
+    charge_ = std::move(charge);
+    capacity_ = bytes / static_cast<int64_t>(sizeof(T));
+    return Status::Ok();
+  }
+
+  ByteLedger* ledger_;
+  ByteKind kind_;
+  ByteCharge charge_;
+  std::unique_ptr<T, Free> memory_;
+  int64_t size_ = 0;
+  int64_t capacity_ = 0;
+};
+
+}  // namespace kvasir
