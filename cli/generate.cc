@@ -3,7 +3,9 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <utility>
 
 #include "cli/interrupt.h"
@@ -58,7 +60,11 @@ Result<std::shared_ptr<Engine>> LoadEngine(const ModelArgs& model, const Context
   options.memory_limit = kv.memory;
   ProgressBar bar("load", ProgressUnit::kBytes);
   options.progress = [&bar](uint64_t done, uint64_t total) { bar.Update(done, total); };
-  KVASIR_ASSIGN_OR_RETURN(std::shared_ptr<Engine> engine, Engine::Load(options));
+  Result<std::shared_ptr<Engine>> loaded = Engine::Load(options);
+  if (loaded.status().code() == StatusCode::kOutOfMemory && kv.memory > 0) {
+    return std::move(loaded).status().WithContext("--mem");
+  }
+  KVASIR_ASSIGN_OR_RETURN(std::shared_ptr<Engine> engine, std::move(loaded));
   if (model.verbose) {
     const EngineOptions& resolved = engine->options();
     fmt::print(stderr, "{} ({}, {}), {} threads, {}, context {}, cache {}/{}\n", model.model,
@@ -88,12 +94,19 @@ Result<GenerateResult> GenerateToStdout(const Engine& engine, Session& session,
     if (n_cached < 0) n_cached = done;
     bar.Update(static_cast<uint64_t>(done - n_cached), static_cast<uint64_t>(total - n_cached));
   };
-  return session.Generate(prompt, options, [&](const GeneratedToken& token) {
+  Status written;
+  const auto show = [&](const GeneratedToken& token) {
     std::fwrite(token.text.data(), 1, token.text.size(), stdout);
-    std::fflush(stdout);
+    if (std::fflush(stdout) != 0) {
+      written = Status::IoError(fmt::format("stdout: {}", std::strerror(errno)));
+      return false;
+    }
     if (options.n_logprobs > 0 && token.id >= 0) PrintLogprobs(engine.model(), token);
     return true;
-  });
+  };
+  KVASIR_ASSIGN_OR_RETURN(GenerateResult result, session.Generate(prompt, options, show));
+  KVASIR_RETURN_IF_ERROR(std::move(written));
+  return result;
 }
 
 void PrintTimings(const GenerateResult& result) {

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -51,13 +52,28 @@ inline std::string ReadText(const std::string& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
+struct ProgramOptions {
+  int signal = 0;           // sent once `signal_after` bytes stand on stdout; 0 = none
+  size_t signal_after = 1;
+  std::string stdout_path = {};  // where stdout goes instead of the result
+  size_t address_space = 0;      // limit in bytes, 0 = none; sanitizers need all of it and get it
+};
+
+inline void LimitAddressSpace([[maybe_unused]] size_t bytes) {
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+  const rlimit limit = {bytes, bytes};
+  if (bytes != 0) setrlimit(RLIMIT_AS, &limit);
+#endif
+}
+
 // `kvasir ARGS` with `input` on stdin.
-// `signal` is sent once `signal_after` bytes stand on its stdout.
 inline ProgramResult RunProgram(const std::vector<std::string>& args, const std::string& input = "",
-                                int signal = 0, size_t signal_after = 1) {
+                                const ProgramOptions& options = {}) {
   TemporaryDirectory directory;
   const std::string in = directory.Write("in", input);
-  const std::string out = directory.Path("out"), err = directory.Path("err");
+  const std::string err = directory.Path("err");
+  const std::string out =
+      options.stdout_path.empty() ? directory.Path("out") : options.stdout_path;
   std::vector<std::string> words = {KVASIR_PROGRAM};
   words.insert(words.end(), args.begin(), args.end());
   std::vector<char*> argv;
@@ -70,16 +86,17 @@ inline ProgramResult RunProgram(const std::vector<std::string>& args, const std:
     dup2(open(in.c_str(), O_RDONLY), 0);
     dup2(open(out.c_str(), create, 0600), 1);
     dup2(open(err.c_str(), create, 0600), 2);
+    LimitAddressSpace(options.address_space);
     execv(argv[0], argv.data());
     _exit(127);
   }
   int status = 0;
-  if (signal != 0) {
+  if (options.signal != 0) {
     std::error_code ignored;
     while (waitpid(child, &status, WNOHANG) == 0) {
       const auto size = std::filesystem::file_size(out, ignored);
-      if (!ignored && size >= signal_after) {
-        kill(child, signal);
+      if (!ignored && size >= options.signal_after) {
+        kill(child, options.signal);
         break;
       }
       usleep(1000);
@@ -88,7 +105,7 @@ inline ProgramResult RunProgram(const std::vector<std::string>& args, const std:
   waitpid(child, &status, 0);
   ProgramResult result;
   result.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-  result.out = ReadText(out);
+  if (options.stdout_path.empty()) result.out = ReadText(out);
   result.err = ReadText(err);
   return result;
 }

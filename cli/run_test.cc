@@ -110,7 +110,8 @@ TEST_F(RunCommand, EndsTheTextWhereTheContextIsFull) {
 
 TEST_F(RunCommand, StopsCleanlyAtCtrlC) {
   const ProgramResult result =
-      RunProgram({"run", "-m", kModel, "-p", "", "-c", "1000000", "--ignore-eos"}, "", SIGINT, 40);
+      RunProgram({"run", "-m", kModel, "-p", "", "-c", "1000000", "--ignore-eos"}, "",
+                 {.signal = SIGINT, .signal_after = 40});
   EXPECT_EQ(result.exit_code, 130) << result.err;
   EXPECT_THAT(result.err, HasSubstr("ended by cancelled"));
   EXPECT_EQ(result.out.back(), '\n');

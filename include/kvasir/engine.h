@@ -30,19 +30,19 @@ struct EngineOptions {
   std::string type_v = "f16";
   int64_t memory_limit = 0;  // bytes over weights, cache and scratch; 0 = none
   // Load progress in bytes; may be empty.
-  std::function<void(uint64_t done, uint64_t total)> progress;
+  std::function<void(uint64_t done, uint64_t total)> progress = {};
 };
 
 struct GenerateOptions {
   int32_t n_predict = -1;  // -1 = until the model ends or the context is full
-  SamplerOptions sampling;
-  std::vector<std::string> stop;  // text that ends generation and is not part of the result
+  SamplerOptions sampling = {};
+  std::vector<std::string> stop = {};  // text that ends generation and is not part of the result
   bool ignore_eos = false;
   int32_t n_logprobs = 0;  // how many alternatives to report per token; 0 = none
   // Prompt tokens done and in all; called after every chunk. May be empty.
-  std::function<void(int64_t done, int64_t total)> prefill_progress;
+  std::function<void(int64_t done, int64_t total)> prefill_progress = {};
   // Asked before every chunk and token; true ends the call. May be empty.
-  std::function<bool()> cancelled;
+  std::function<bool()> cancelled = {};
 };
 
 struct GeneratedToken {

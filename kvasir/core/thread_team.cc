@@ -3,6 +3,7 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <system_error>
 
 namespace kvasir {
 namespace {
@@ -28,7 +29,11 @@ ThreadTeam::ThreadTeam(int n_thread)
     : n_thread_(n_thread > 0 ? n_thread : AvailableCpus()),
       spins_(n_thread_ <= AvailableCpus() ? kSpins : 0) {  // a spinner would hold back a worker
   for (int thread = 1; thread < n_thread_; ++thread) {
-    workers_.emplace_back([this, thread] { Worker(thread); });
+    try {
+      workers_.emplace_back([this, thread] { Worker(thread); });
+    } catch (const std::system_error&) {
+      n_thread_ = thread;
+    }
   }
 }
 

@@ -16,7 +16,8 @@ namespace kvasir {
 
 class ThreadTeam {
  public:
-  // `n_thread` counts the caller; 0 takes the CPUs this process may run on.
+  // `n_thread` counts the caller; 0 takes the CPUs this process may run on. Where the system
+  // refuses a thread the team is smaller than asked for: size() tells.
   explicit ThreadTeam(int n_thread = 0);
   ~ThreadTeam();
   ThreadTeam(const ThreadTeam&) = delete;

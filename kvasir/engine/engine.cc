@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <mutex>
+#include <new>
 #include <optional>
 
 #include "kvasir/core/isa.h"
@@ -26,6 +27,25 @@ Status CheckRange(const char* option, int64_t value, int64_t low, int64_t high) 
   if (value >= low && value <= high) return Status::Ok();
   return Status::InvalidArgument(
       fmt::format("{}: expected {} to {}, found {}", option, low, high, value));
+}
+
+Status CheckIds(std::string_view what, std::span<const TokenId> ids, int32_t n_vocab) {
+  for (size_t i = 0; i < ids.size(); ++i) {
+    if (ids[i] >= 0 && ids[i] < n_vocab) continue;
+    return Status::InvalidArgument(
+        fmt::format("{} at index {}: expected 0 to {}, found {}", what, i, n_vocab - 1, ids[i]));
+  }
+  return Status::Ok();
+}
+
+// The standard library throws when the system refuses memory; callers of the engine get a Status.
+template <typename F>
+auto WithoutExceptions(const F& run) -> decltype(run()) {
+  try {
+    return run();
+  } catch (const std::bad_alloc&) {
+    return Status::OutOfMemory("the system refused memory");
+  }
 }
 
 // What sessions share.
@@ -70,6 +90,9 @@ class SessionImpl final : public Session {
     return std::make_unique<SequenceCache>(CacheShapeOf(shared_->model->spec), shared_->k_format,
                                            shared_->v_format, shared_->arena);
   }
+  Result<GenerateResult> Continue(std::span<const TokenId> prompt, const GenerateOptions& options,
+                                  const std::function<bool(const GeneratedToken&)>& on_token);
+  Status AllLogits(std::span<const TokenId> tokens, const LogitsSink& sink);
   Status CheckTokens(std::span<const TokenId> tokens) const;
   // Drops all but the longest usable prefix of `prompt`, and says what that was.
   Status Rewind(std::span<const TokenId> prompt, GenerateResult* result);
@@ -89,12 +112,7 @@ class SessionImpl final : public Session {
 Status SessionImpl::CheckTokens(std::span<const TokenId> tokens) const {
   const int32_t n_vocab = shared_->model->spec.n_vocab;
   if (tokens.empty()) return Status::InvalidArgument("prompt: expected at least one token");
-  for (size_t i = 0; i < tokens.size(); ++i) {
-    if (tokens[i] < 0 || tokens[i] >= n_vocab) {
-      return Status::InvalidArgument(
-          fmt::format("prompt: token {} is {}, expected 0 to {}", i, tokens[i], n_vocab - 1));
-    }
-  }
+  KVASIR_RETURN_IF_ERROR(CheckIds("prompt: token", tokens, n_vocab));
   const int64_t n_ctx = shared_->options.n_ctx;
   if (static_cast<int64_t>(tokens.size()) > n_ctx) {
     return Status::InvalidArgument(
@@ -216,6 +234,12 @@ Status SessionImpl::Decode(const GenerateOptions& options,
 Result<GenerateResult> SessionImpl::Generate(
     std::span<const TokenId> prompt, const GenerateOptions& options,
     const std::function<bool(const GeneratedToken&)>& on_token) {
+  return WithoutExceptions([&] { return Continue(prompt, options, on_token); });
+}
+
+Result<GenerateResult> SessionImpl::Continue(
+    std::span<const TokenId> prompt, const GenerateOptions& options,
+    const std::function<bool(const GeneratedToken&)>& on_token) {
   KVASIR_RETURN_IF_ERROR(CheckTokens(prompt));
   const int32_t n_vocab = shared_->model->spec.n_vocab;
   KVASIR_RETURN_IF_ERROR(CheckSamplerOptions(options.sampling, n_vocab));
@@ -235,6 +259,10 @@ Result<GenerateResult> SessionImpl::Generate(
 }
 
 Status SessionImpl::Logits(std::span<const TokenId> tokens, const LogitsSink& sink) {
+  return WithoutExceptions([&] { return AllLogits(tokens, sink); });
+}
+
+Status SessionImpl::AllLogits(std::span<const TokenId> tokens, const LogitsSink& sink) {
   KVASIR_RETURN_IF_ERROR(CheckTokens(tokens));
   std::lock_guard turn(shared_->turn);
   Clear();
@@ -275,9 +303,7 @@ class EngineImpl final : public Engine {
     return tokenizer.Encode(
         text, {.add_bos = tokenizer.add_bos_by_default(), .parse_special = parse_special});
   }
-  Result<std::string> Detokenize(std::span<const TokenId> tokens) const override {
-    return shared_->model->tokenizer->Decode(tokens);
-  }
+  Result<std::string> Detokenize(std::span<const TokenId> tokens) const override;
   const EngineOptions& options() const override { return shared_->options; }
   const Model& model() const override { return *shared_->model; }
   int32_t n_vocab() const override { return shared_->model->spec.n_vocab; }
@@ -288,6 +314,45 @@ class EngineImpl final : public Engine {
  private:
   std::shared_ptr<Shared> shared_;
 };
+
+Result<std::string> EngineImpl::Detokenize(std::span<const TokenId> tokens) const {
+  const Tokenizer& tokenizer = *shared_->model->tokenizer;
+  KVASIR_RETURN_IF_ERROR(CheckIds("token", tokens, std::max(n_vocab(), tokenizer.n_vocab())));
+  // Rows that pad the model's matrices have no text.
+  std::vector<TokenId> spelled(tokens.begin(), tokens.end());
+  std::erase_if(spelled, [&](TokenId id) { return id >= tokenizer.n_vocab(); });
+  return tokenizer.Decode(spelled);
+}
+
+Result<std::shared_ptr<Engine>> LoadEngine(EngineOptions options) {
+  KVASIR_RETURN_IF_ERROR(CheckIsaSetting());
+  KVASIR_RETURN_IF_ERROR(CheckRange("threads", options.n_thread, 0, 1024));
+  KVASIR_RETURN_IF_ERROR(CheckRange("ubatch-size", options.n_ubatch, 1, 65536));
+  KVASIR_RETURN_IF_ERROR(CheckRange("ctx-size", options.n_ctx, 0, INT32_MAX));
+  KVASIR_ASSIGN_OR_RETURN(const TileFormat k_format,
+                          ParseTileFormat("cache-type-k", options.type_k));
+  KVASIR_ASSIGN_OR_RETURN(const TileFormat v_format,
+                          ParseTileFormat("cache-type-v", options.type_v));
+  KVASIR_ASSIGN_OR_RETURN(std::shared_ptr<const Model> model,
+                          LoadModel(options.model_path, {.progress = options.progress}));
+  if (options.n_ctx == 0) options.n_ctx = model->spec.n_ctx_train;
+  auto shared = std::make_shared<Shared>(options, std::move(model));
+  shared->options.n_thread = shared->team.size();
+  if (shared->team.size() < options.n_thread) {
+    return Status::OutOfMemory(fmt::format("threads: expected {}, the system gave {}",
+                                           options.n_thread, shared->team.size()));
+  }
+  shared->k_format = k_format;
+  shared->v_format = v_format;
+  KVASIR_ASSIGN_OR_RETURN(shared->weights,
+                          ByteCharge::Take(shared->ledger, ByteKind::kWeights,
+                                           static_cast<int64_t>(shared->model->weight_bytes)));
+  KVASIR_RETURN_IF_ERROR(ChargeProcess(*shared));
+  KVASIR_ASSIGN_OR_RETURN(shared->forward,
+                          ForwardPass::Create(shared->model, options.n_ctx, options.n_ubatch,
+                                              shared->team, shared->ledger));
+  return std::shared_ptr<Engine>(std::make_shared<EngineImpl>(std::move(shared)));
+}
 
 }  // namespace
 
@@ -302,31 +367,8 @@ std::string_view FinishReasonName(FinishReason reason) {
   return "unknown";
 }
 
-Result<std::shared_ptr<Engine>> Engine::Load(const EngineOptions& asked) {
-  KVASIR_RETURN_IF_ERROR(CheckIsaSetting());
-  EngineOptions options = asked;
-  KVASIR_RETURN_IF_ERROR(CheckRange("threads", options.n_thread, 0, 1024));
-  KVASIR_RETURN_IF_ERROR(CheckRange("ubatch-size", options.n_ubatch, 1, 65536));
-  KVASIR_RETURN_IF_ERROR(CheckRange("ctx-size", options.n_ctx, 0, INT32_MAX));
-  KVASIR_ASSIGN_OR_RETURN(const TileFormat k_format,
-                          ParseTileFormat("cache-type-k", options.type_k));
-  KVASIR_ASSIGN_OR_RETURN(const TileFormat v_format,
-                          ParseTileFormat("cache-type-v", options.type_v));
-  KVASIR_ASSIGN_OR_RETURN(std::shared_ptr<const Model> model,
-                          LoadModel(options.model_path, {.progress = options.progress}));
-  if (options.n_ctx == 0) options.n_ctx = model->spec.n_ctx_train;
-  auto shared = std::make_shared<Shared>(options, std::move(model));
-  shared->options.n_thread = shared->team.size();
-  shared->k_format = k_format;
-  shared->v_format = v_format;
-  KVASIR_ASSIGN_OR_RETURN(shared->weights,
-                          ByteCharge::Take(shared->ledger, ByteKind::kWeights,
-                                           static_cast<int64_t>(shared->model->weight_bytes)));
-  KVASIR_RETURN_IF_ERROR(ChargeProcess(*shared));
-  KVASIR_ASSIGN_OR_RETURN(shared->forward,
-                          ForwardPass::Create(shared->model, options.n_ctx, options.n_ubatch,
-                                              shared->team, shared->ledger));
-  return std::shared_ptr<Engine>(std::make_shared<EngineImpl>(std::move(shared)));
+Result<std::shared_ptr<Engine>> Engine::Load(const EngineOptions& options) {
+  return WithoutExceptions([&] { return LoadEngine(options); });
 }
 
 }  // namespace kvasir

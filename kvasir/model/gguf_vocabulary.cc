@@ -21,37 +21,31 @@ constexpr std::string_view kMergesKey = "tokenizer.ggml.merges";
 constexpr std::string_view kAddBosKey = "tokenizer.ggml.add_bos_token";
 constexpr std::string_view kAddSpacePrefixKey = "tokenizer.ggml.add_space_prefix";
 
+std::string Where(const GgufFile& file, std::string_view key) {
+  return fmt::format("{}: key '{}'", file.path(), key);
+}
+
 Status ReadTokens(const GgufFile& file, VocabularySpec& spec) {
   KVASIR_ASSIGN_OR_RETURN(const auto tokens, file.GetStrings(kTokensKey));
   if (tokens.size() > static_cast<size_t>(kMaxVocabulary)) {
-    return Status::Corruption(fmt::format("{}: expected at most {} tokens, found {}", kTokensKey,
-                                          kMaxVocabulary, tokens.size()));
+    return Status::Corruption(fmt::format("{}: expected at most {} tokens, found {}",
+                                          Where(file, kTokensKey), kMaxVocabulary, tokens.size()));
   }
   spec.tokens.assign(tokens.begin(), tokens.end());
   return Status::Ok();
 }
 
-Status CheckCount(std::string_view key, size_t found, const VocabularySpec& spec) {
+Status CheckCount(const GgufFile& file, std::string_view key, size_t found,
+                  const VocabularySpec& spec) {
   if (found == spec.tokens.size()) return Status::Ok();
-  return Status::Corruption(fmt::format("{}: expected {} elements, one a token, found {}", key,
-                                        spec.tokens.size(), found));
+  return Status::Corruption(fmt::format("{}: expected {} elements, one a token, found {}",
+                                        Where(file, key), spec.tokens.size(), found));
 }
 
-// Values of tokenizer.ggml.token_type; 0 is "undefined", which files use for plain tokens.
-Result<TokenKind> KindOf(int32_t type) {
-  switch (type) {
-    case 0:
-    case 1: return TokenKind::kNormal;
-    case 2: return TokenKind::kUnknown;
-    case 3: return TokenKind::kControl;
-    case 4: return TokenKind::kUserDefined;
-    case 5: return TokenKind::kUnused;
-    case 6: return TokenKind::kByte;
-    default:
-      return Status::Corruption(
-          fmt::format("{}: expected a type from 1 to 6, found {}", kTypesKey, type));
-  }
-}
+// By value of tokenizer.ggml.token_type; 0 is "undefined", which files use for plain tokens.
+constexpr TokenKind kKinds[] = {TokenKind::kNormal,  TokenKind::kNormal,      TokenKind::kUnknown,
+                                TokenKind::kControl, TokenKind::kUserDefined, TokenKind::kUnused,
+                                TokenKind::kByte};
 
 Status ReadKinds(const GgufFile& file, VocabularySpec& spec) {
   if (!file.Has(kTypesKey)) {
@@ -63,11 +57,14 @@ Status ReadKinds(const GgufFile& file, VocabularySpec& spec) {
     return Status::Ok();
   }
   KVASIR_ASSIGN_OR_RETURN(const auto types, file.GetI32s(kTypesKey));
-  KVASIR_RETURN_IF_ERROR(CheckCount(kTypesKey, types.size(), spec));
+  KVASIR_RETURN_IF_ERROR(CheckCount(file, kTypesKey, types.size(), spec));
   spec.kinds.reserve(types.size());
   for (const int32_t type : types) {
-    KVASIR_ASSIGN_OR_RETURN(const TokenKind kind, KindOf(type));
-    spec.kinds.push_back(kind);
+    if (type < 0 || type >= std::ssize(kKinds)) {
+      return Status::Corruption(
+          fmt::format("{}: expected types from 1 to 6, found {}", Where(file, kTypesKey), type));
+    }
+    spec.kinds.push_back(kKinds[type]);
   }
   return Status::Ok();
 }
@@ -75,7 +72,7 @@ Status ReadKinds(const GgufFile& file, VocabularySpec& spec) {
 Status ReadScores(const GgufFile& file, VocabularySpec& spec) {
   if (!file.Has(kScoresKey)) return Status::Ok();
   KVASIR_ASSIGN_OR_RETURN(spec.scores, file.GetF32s(kScoresKey));
-  return CheckCount(kScoresKey, spec.scores.size(), spec);
+  return CheckCount(file, kScoresKey, spec.scores.size(), spec);
 }
 
 // Each merge is "left right"; the left part may itself start with a space.
@@ -86,8 +83,8 @@ Status ReadMerges(const GgufFile& file, VocabularySpec& spec) {
     const size_t space = merges[i].find(' ', 1);
     if (space == std::string_view::npos || space + 1 == merges[i].size()) {
       return Status::Corruption(
-          fmt::format("{}[{}]: expected two parts with a space between, found '{}'", kMergesKey, i,
-                      Printable(merges[i])));
+          fmt::format("{}[{}]: expected two parts with a space between, found '{}'",
+                      Where(file, kMergesKey), i, Printable(merges[i])));
     }
     spec.merges.emplace_back(merges[i].substr(0, space), merges[i].substr(space + 1));
   }
@@ -100,7 +97,8 @@ Status ReadId(const GgufFile& file, std::string_view name, TokenId& id) {
   if (!file.Has(key)) return Status::Ok();
   KVASIR_ASSIGN_OR_RETURN(const uint32_t value, file.GetU32(key));
   if (value >= static_cast<uint32_t>(kMaxVocabulary) && value != UINT32_MAX) {
-    return Status::Corruption(fmt::format("{}: expected a token id, found {}", key, value));
+    return Status::Corruption(
+        fmt::format("{}: expected a token id, found {}", Where(file, key), value));
   }
   id = value == UINT32_MAX ? -1 : static_cast<TokenId>(value);
   return Status::Ok();
@@ -147,8 +145,8 @@ Result<VocabularySpec::Type> ReadType(const GgufFile& file) {
   KVASIR_ASSIGN_OR_RETURN(const std::string_view model, file.GetString(kModelKey));
   if (model == "llama") return VocabularySpec::Type::kSpm;
   if (model == "gpt2") return VocabularySpec::Type::kBpe;
-  return Status::Unsupported(
-      fmt::format("{}: expected 'llama' or 'gpt2', found '{}'", kModelKey, Printable(model)));
+  return Status::Unsupported(fmt::format("{}: expected 'llama' or 'gpt2', found '{}'",
+                                         Where(file, kModelKey), Printable(model)));
 }
 
 }  // namespace

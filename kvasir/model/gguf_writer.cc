@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 #include <memory>
 #include <utility>
 
@@ -44,14 +45,23 @@ uint64_t TensorBytes(TensorType type, std::span<const uint64_t> dims) {
   return n;
 }
 
-// A file that disappears unless it is kept.
+// A device or a pipe, which must not be replaced by a file.
+bool IsSpecial(const std::string& path) {
+  std::error_code ignored;
+  const auto status = std::filesystem::status(path, ignored);
+  return std::filesystem::exists(status) && !std::filesystem::is_regular_file(status);
+}
+
+// A file that takes its name when it is whole and disappears unless it is kept.
 class PartialFile {
  public:
   explicit PartialFile(const std::string& path)
-      : path_(path), partial_(path + ".partial"), file_(std::fopen(partial_.c_str(), "wb")) {}
+      : path_(path),
+        partial_(IsSpecial(path) ? path : path + ".partial"),
+        file_(std::fopen(partial_.c_str(), "wb")) {}
   ~PartialFile() {
     if (file_ != nullptr) std::fclose(file_);
-    if (!kept_) std::remove(partial_.c_str());
+    if (!kept_ && partial_ != path_) std::remove(partial_.c_str());
   }
   PartialFile(const PartialFile&) = delete;
   PartialFile& operator=(const PartialFile&) = delete;
@@ -64,8 +74,9 @@ class PartialFile {
   Status Keep() {
     std::FILE* file = std::exchange(file_, nullptr);
     if (std::fclose(file) != 0) return Error("cannot write");
-    if (std::rename(partial_.c_str(), path_.c_str()) != 0)
+    if (partial_ != path_ && std::rename(partial_.c_str(), path_.c_str()) != 0) {
       return Error("cannot rename to its name");
+    }
     kept_ = true;
     return Status::Ok();
   }

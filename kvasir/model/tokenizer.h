@@ -38,7 +38,8 @@ class Tokenizer {
   virtual std::vector<TokenId> Encode(std::span<const Piece> pieces, bool add_bos) const = 0;
 
   // The bytes a token adds to the text; may split a UTF-8 character. Control tokens give nothing
-  // unless `show_special`. `id` must be in [0, n_vocab).
+  // unless `show_special`. `id` must not be negative; ids from n_vocab() on, which are the rows that
+  // pad a model's matrices, are kUnused, spelled "" and give nothing.
   virtual std::string TokenBytes(TokenId id, bool show_special = false) const = 0;
   // TokenBytes joined, with the vocabulary's leading-space rule undone at the start of the text.
   // Errors: kInvalidArgument names an id out of range and its index.
@@ -65,7 +66,7 @@ class StreamingDetokenizer {
   explicit StreamingDetokenizer(const Tokenizer& tokenizer, bool show_special = false,
                                 bool at_start = true)
       : tokenizer_(tokenizer), show_special_(show_special), at_start_(at_start) {}
-  // Text that became complete with this token; may be empty. `id` must be in [0, n_vocab).
+  // Text that became complete with this token; may be empty. `id` as for TokenBytes.
   std::string Push(TokenId id);
   // What is left; bytes that never became a character come out as U+FFFD.
   std::string Finish();

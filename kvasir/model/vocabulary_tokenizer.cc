@@ -152,7 +152,8 @@ void VocabularyTokenizer::EncodeWords(std::string_view text, bool at_start,
 }
 
 std::string VocabularyTokenizer::TokenBytes(TokenId id, bool show_special) const {
-  assert(id >= 0 && id < n_vocab());
+  assert(id >= 0);
+  if (id >= n_vocab()) return std::string();
   const std::string& text = spec_.tokens[id];
   if (IsSpecial(id)) return show_special ? text : std::string();
   if (spec_.kinds[id] == TokenKind::kByte) {

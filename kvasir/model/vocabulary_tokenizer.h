@@ -24,8 +24,12 @@ class VocabularyTokenizer final : public Tokenizer {
   Result<std::string> Decode(std::span<const TokenId> ids, bool show_special) const override;
 
   int32_t n_vocab() const override { return static_cast<int32_t>(spec_.tokens.size()); }
-  TokenKind kind(TokenId id) const override { return spec_.kinds[id]; }
-  std::string_view text(TokenId id) const override { return spec_.tokens[id]; }
+  TokenKind kind(TokenId id) const override {
+    return id < n_vocab() ? spec_.kinds[id] : TokenKind::kUnused;
+  }
+  std::string_view text(TokenId id) const override {
+    return id < n_vocab() ? std::string_view(spec_.tokens[id]) : std::string_view();
+  }
   TokenId bos() const override { return spec_.bos; }
   TokenId eos() const override { return spec_.eos; }
   bool add_bos_by_default() const override { return spec_.add_bos; }
