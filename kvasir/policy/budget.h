@@ -1,0 +1,59 @@
+// How many tokens each (layer, kv head) keeps: integers that sum exactly.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "kvasir/policy/scorer.h"
+
+namespace kvasir {
+
+// What a head is for. Budgets and keep rules see scored heads only.
+enum class HeadRole : uint8_t {
+  kScored,
+  kWhole,          // nothing is ever evicted
+  kProtectedOnly,  // keeps what protectors name: a streaming head
+};
+
+class HeadClassifier : public Part {
+ public:
+  // By layer, then kv head. Errors: kInvalidArgument when the table was made for another shape.
+  virtual Result<std::vector<HeadRole>> Roles(const CacheShape& shape) const = 0;
+};
+
+// One scored (layer, kv head) of a cut.
+struct BudgetCell {
+  int layer = 0;
+  int kv_head = 0;
+  int64_t floor = 0;    // protected tokens
+  int64_t ceiling = 0;  // tokens held
+};
+
+struct BudgetInput {
+  const CacheShape* shape = nullptr;
+  std::span<const BudgetCell> cells;        // those cut together, layers ascending
+  int64_t total = 0;                        // over all cells, protected tokens included
+  std::span<const double> layer_statistic;  // by layer, from Observe
+};
+
+class BudgetAllocator : public Part {
+ public:
+  // Tokens of a scored cell, on average over all cells. Shares are of the positions seen.
+  virtual Amount amount() const = 0;
+  // A number about a layer, taken once before its cut, for Weights. `scores` are reduced and
+  // shaped.
+  virtual Result<double> Observe(const ScoreContext& context, const LayerScores& scores,
+                                 AttendScratch& scratch) const;
+  // Relative sizes of the cells; Apportion makes budgets of them.
+  virtual void Weights(const BudgetInput& input, std::span<double> weights) const = 0;
+};
+
+// Integers in proportion to `weights`, at least the floors and at most the ceilings, that sum to
+// exactly min(total, sum of ceilings): water-filling, then largest remainder, ties to the lower
+// index. Weights are >= 0; where all cells of positive weight are full, the others share the rest.
+// Errors: kInvalidArgument when the floors alone pass the total (both numbers).
+Result<std::vector<int64_t>> Apportion(std::span<const double> weights, int64_t total,
+                                       std::span<const int64_t> floors,
+                                       std::span<const int64_t> ceilings);
+
+}  // namespace kvasir

@@ -1,0 +1,52 @@
+// What becomes of a list when some of its tokens go: Disposition, and the gathering it shares.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "kvasir/cache/sequence_cache.h"
+#include "kvasir/policy/part.h"
+
+namespace kvasir {
+
+// What a list will hold: sealed segments, then a dense tail. Segments may be shared with the old
+// list; they are never changed.
+struct ListContents {
+  std::vector<std::shared_ptr<const Segment>> sealed;
+  std::optional<Tail> tail;
+};
+
+struct CutInput {
+  int layer = 0;
+  int kv_head = 0;
+  const SegmentList* list = nullptr;
+  std::span<const int32_t> kept;     // ascending indices into the list
+  std::span<const int32_t> evicted;  // the others, ascending; not empty
+  std::span<const float> score;      // (n_kv), empty when nothing was scored
+  SlabArena* arena = nullptr;
+};
+
+class Disposition : public Part {
+ public:
+  // The list after the cut: the kept tokens in order with their positions, whatever was made of the
+  // evicted ones included (`n_extra` tokens that come before all others, such as a compensation
+  // token). `state` belongs to this (layer, kv head) and starts empty; it is forked with the
+  // sequence. Called for different heads from different threads at once.
+  virtual Result<ListContents> Cut(const CutInput& input, std::vector<float>* state) const = 0;
+  // Tokens that Cut adds in front of the kept ones.
+  virtual int64_t n_extra() const { return 0; }
+};
+
+// The kept tokens as they are. Whole segments are shared; coded ones are gathered by their format,
+// or rebuilt densely where it cannot; what is dense at the end becomes the tail. Bits of kept dense
+// tokens do not change.
+Result<ListContents> GatherKept(const SegmentList& list, std::span<const int32_t> kept,
+                                SlabArena& arena);
+// Tokens `kept` of the list, rebuilt as f32 rows: k_roped and v, each (kept.size(), head_dim).
+Status DecodeTokens(const SegmentList& list, std::span<const int32_t> tokens, float* k, float* v);
+// Makes `contents` the list's.
+void ReplaceContents(SegmentList& list, ListContents contents);
+
+}  // namespace kvasir

@@ -1,0 +1,54 @@
+// Which tokens stay: Protector and KeepRule.
+#pragma once
+
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "kvasir/policy/part.h"
+#include "kvasir/sampling.h"
+
+namespace kvasir {
+
+struct ProtectInput {
+  std::span<const int32_t> pos;     // of the held tokens
+  int32_t n_pos = 0;                // positions seen
+  std::span<const TokenId> tokens;  // by position; empty unless kNeedTokens
+  const std::function<bool(TokenId)>* is_special = nullptr;
+};
+
+class Protector : public Part {
+ public:
+  // Sets flags[i] where token i must stay.
+  virtual void Mark(const ProtectInput& input, std::span<uint8_t> flags) const = 0;
+  // Tokens it marks at most; -1 = depends on the text.
+  virtual int64_t max_tokens() const = 0;
+};
+
+// One (layer, kv head).
+struct KeepCell {
+  std::span<const float> score;           // (n) larger = keep
+  std::span<const uint8_t> is_protected;  // (n)
+  int64_t budget = 0;                     // protected tokens included; between their number and n
+};
+
+enum class KeepScope : uint8_t { kHead, kLayer, kModel };
+
+class KeepRule : public Part {
+ public:
+  // How many cells are decided together: Select is called with the cells of one head, of one layer
+  // or of the whole cut.
+  virtual KeepScope scope() const { return KeepScope::kHead; }
+  // Whether heads of a layer always keep equally many tokens, given equal budgets.
+  virtual bool even_heads() const { return true; }
+  // Whether the number kept is the sum of the budgets; a threshold decides for itself.
+  virtual bool fills_budget() const { return true; }
+  // Ascending indices of kept tokens per cell; all protected ones are among them. Equal scores: the
+  // lower index first. NaN counts as -inf.
+  virtual std::vector<std::vector<int32_t>> Select(std::span<const KeepCell> cells) const = 0;
+};
+
+// The `count` best of the unprotected tokens and all protected ones, ascending.
+std::vector<int32_t> KeepBest(const KeepCell& cell);
+
+}  // namespace kvasir

@@ -1,0 +1,82 @@
+// A recipe compiled for a model: all parts made, all needs checked.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kvasir/cache/sequence_cache.h"
+#include "kvasir/codecs/codec.h"
+#include "kvasir/policy/budget.h"
+#include "kvasir/policy/disposition.h"
+#include "kvasir/policy/keep.h"
+#include "kvasir/policy/recipe.h"
+#include "kvasir/policy/schedule.h"
+#include "kvasir/policy/scorer.h"
+
+namespace kvasir {
+
+// What a policy must know of a model.
+struct PolicyTarget {
+  CacheShape shape;
+  std::function<bool(TokenId)> is_special;  // may be empty
+};
+
+// Immutable; safe to share between sequences.
+class KvPolicy {
+ public:
+  // Errors: kInvalidArgument for parts that cannot work together (both are named, with the reason);
+  // kUnsupported for a shape that a part cannot take.
+  static Result<std::shared_ptr<const KvPolicy>> Compile(const Recipe& recipe,
+                                                         const PolicyTarget& target);
+
+  const Recipe& recipe() const { return recipe_; }
+  const PolicyTarget& target() const { return target_; }
+  // What happens when, a line each, in order.
+  std::vector<std::string> Explain() const;
+  // All bits stored per element of what is kept, once sealed.
+  double bits_per_element(KvSide side) const;
+  // Bytes of one token in all layers at these formats.
+  double bytes_per_token() const;
+
+  // Formats of the dense tail.
+  TileFormat k_format() const { return k_format_; }
+  TileFormat v_format() const { return v_format_; }
+  // Whether tokens are ever evicted; the parts below are set only then.
+  bool evicts() const { return evicts_; }
+  // Whether a sequence needs a PolicyRun at all.
+  bool is_passive() const { return !evicts_ && !seals() && select == nullptr; }
+  bool seals() const { return codec_k != nullptr || codec_v != nullptr; }
+  HeadRole role(int layer, int kv_head) const {
+    return roles_[static_cast<size_t>(layer) * target_.shape.n_kv_head + kv_head];
+  }
+  uint32_t needs() const { return needs_; }
+  // Newest tokens that are always kept, and tokens that protectors may name in all.
+  int32_t protected_recent() const { return scorer == nullptr ? 0 : scorer->unjudged_recent(); }
+
+  std::shared_ptr<const Scorer> scorer;  // null: heads alone decide
+  std::shared_ptr<const GroupReducer> reducer;
+  std::vector<std::shared_ptr<const Shaper>> shapers;
+  std::shared_ptr<const BudgetAllocator> budget;
+  std::vector<std::shared_ptr<const Protector>> protectors;
+  std::shared_ptr<const KeepRule> keep;
+  std::shared_ptr<const Disposition> disposition;
+  std::shared_ptr<const Schedule> schedule;
+  std::shared_ptr<const KvCodec> codec_k, codec_v;  // null = dense
+  std::shared_ptr<const SelectPart> select;         // null = everything is read
+
+ private:
+  KvPolicy() = default;
+  Status Make();
+  Status CheckTogether() const;
+
+  Recipe recipe_;
+  PolicyTarget target_;
+  TileFormat k_format_ = TileFormat::kF16, v_format_ = TileFormat::kF16;
+  bool evicts_ = false;
+  uint32_t needs_ = 0;
+  std::vector<HeadRole> roles_;
+};
+
+}  // namespace kvasir

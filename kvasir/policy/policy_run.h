@@ -1,0 +1,84 @@
+// A policy at work on one sequence. The session tells it where it stands:
+//
+//   run.BeginChunk(phase, tokens, last);
+//   forward.Run(tokens, cache, ..., &run);
+//   run.EndChunk(cache);
+#pragma once
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "kvasir/model/forward.h"
+#include "kvasir/policy/policy.h"
+#include "kvasir/policy/signal_tap.h"
+
+namespace kvasir {
+
+enum class RunPhase : uint8_t {
+  kPrefill,
+  kDecode,
+  kReplay,  // the prompt seen again for its scores; nothing is cut or sealed
+};
+
+// What the engine lends; all of it outlives the run.
+struct RunResources {
+  ThreadTeam* team = nullptr;
+  AttendWorkspace* workspace = nullptr;
+  ByteLedger* ledger = nullptr;
+  std::function<const Rope*(int layer)> rope;  // for codecs that store k_raw; may be empty
+};
+
+// Branch state: signals, scores, what dispositions remember. Not thread-safe.
+class PolicyRun final : public LayerObserver {
+ public:
+  PolicyRun(std::shared_ptr<const KvPolicy> policy, const RunResources& resources);
+
+  // Puts the selector in place. Call once, before the first token.
+  Status Attach(SequenceCache& cache);
+  void BeginChunk(RunPhase phase, std::span<const TokenId> tokens, bool last_prefill_chunk);
+  bool WantsNorms(int layer) const override;
+  Status AfterAttend(int layer, const LayerQueries& queries, SequenceCache& cache) override;
+  // Cuts and seals what is due. Errors: kInvalidArgument when protected tokens alone pass the
+  // budget; kOutOfMemory, and then every list is whole, cut or not.
+  Status EndChunk(SequenceCache& cache);
+
+  // Tokens at positions below this stand in a cache that was cut when later tokens were known: a
+  // rewind to below it is not what a shorter prompt would have left.
+  int32_t rewind_floor() const;
+  // After cache.Truncate(pos). pos = 0, or >= rewind_floor().
+  void Truncate(const SequenceCache& cache, int32_t pos);
+  Result<std::unique_ptr<PolicyRun>> Fork() const;
+
+  const KvPolicy& policy() const { return *policy_; }
+  SignalTap& tap() { return tap_; }
+  int64_t n_evicted() const { return n_evicted_; }  // over all (layer, kv head)
+  int64_t bytes() const { return tap_.bytes(); }
+
+ private:
+  struct Layer {
+    LayerScores scores;  // of a layer scored and not yet final
+    double statistic = 0;
+  };
+  bool Watched(int layer) const;
+  Status ScoreLayer(int layer, const SequenceCache& cache);
+  // Cuts layers [0, n_layer), all scored.
+  Status Cut(int n_layer, SequenceCache& cache);
+  Status CutDue(SequenceCache& cache);
+  Status Seal(SequenceCache& cache);
+
+  std::shared_ptr<const KvPolicy> policy_;
+  RunResources resources_;
+  SignalTap tap_;
+  std::vector<Layer> layers_;
+  std::vector<std::vector<float>> disposition_state_;  // by (layer, kv head)
+  std::vector<TokenId> tokens_;                        // by position, for kNeedTokens
+  RunPhase phase_ = RunPhase::kPrefill;
+  bool last_chunk_ = false;
+  int64_t n_chunk_ = 0;   // tokens of the chunk under way
+  int decode_steps_ = 0;  // since the last cut
+  int32_t cut_pos_ = 0;   // positions seen at the last cut
+  int64_t n_evicted_ = 0;
+};
+
+}  // namespace kvasir
