@@ -48,7 +48,19 @@ class KeepRule : public Part {
   virtual std::vector<std::vector<int32_t>> Select(std::span<const KeepCell> cells) const = 0;
 };
 
-// The `count` best of the unprotected tokens and all protected ones, ascending.
+// A token that rules compare.
+struct RankedToken {
+  float score;
+  int32_t index;  // in its cell
+  int32_t cell;
+};
+// Better first: higher score, then lower index, then lower cell. NaN is worst.
+bool RanksBefore(const RankedToken& a, const RankedToken& b);
+
+// The protected tokens and the best others that the budget has room for, ascending.
 std::vector<int32_t> KeepBest(const KeepCell& cell);
+// Appends the tokens of the cell that are not in `kept` (ascending).
+void AppendOthers(const KeepCell& cell, std::span<const int32_t> kept, int32_t cell_index,
+                  std::vector<RankedToken>* out);
 
 }  // namespace kvasir

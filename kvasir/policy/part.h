@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -116,6 +117,16 @@ struct PartInfo {
   // Errors: kInvalidArgument for values that do not go together.
   Result<std::shared_ptr<const Part>> (*make)(const PartArgs& args) = nullptr;
 };
+
+// PartInfo::make of a part T that is constructed from its arguments, or from nothing.
+template <typename T>
+Result<std::shared_ptr<const Part>> MakePart(const PartArgs& args) {
+  if constexpr (std::is_constructible_v<T, const PartArgs&>) {
+    return std::shared_ptr<const Part>(std::make_shared<const T>(args));
+  } else {
+    return std::shared_ptr<const Part>(std::make_shared<const T>());
+  }
+}
 
 // All parts of parts.def, in its order.
 std::span<const PartInfo* const> Parts();

@@ -1,7 +1,7 @@
 // When cuts happen, and the remaining kinds that are settings more than arithmetic.
 #pragma once
 
-#include "kvasir/cache/selector.h"
+#include "kvasir/cache/sequence_cache.h"
 #include "kvasir/policy/part.h"
 
 namespace kvasir {

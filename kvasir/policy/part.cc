@@ -1,0 +1,233 @@
+#include "kvasir/policy/part.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cassert>
+#include <charconv>
+#include <cmath>
+#include <numeric>
+
+namespace kvasir {
+
+#define KVASIR_PART(kind, name) const PartInfo& kind##_##name##_part();
+#include "kvasir/policy/parts.def"
+#undef KVASIR_PART
+
+namespace {
+
+constexpr std::string_view kKindNames[kPartKinds] = {
+    "score",       "reduce",   "shape",    "heads", "budget", "protect", "keep",
+    "disposition", "position", "schedule", "k",     "v",      "select",  "overflow"};
+
+bool ParseNumber(std::string_view text, double* value) {
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), *value);
+  return error == std::errc() && end == text.data() + text.size() && std::isfinite(*value);
+}
+
+Status BadValue(const PartInfo& info, const ParamInfo& param, std::string_view found) {
+  std::string expected;
+  switch (param.type) {
+    case ParamType::kInt:
+      expected = fmt::format("a whole number from {} to {}", param.min, param.max);
+      break;
+    case ParamType::kReal:
+      expected = fmt::format("a number from {} to {}", param.min, param.max);
+      break;
+    case ParamType::kFlag: expected = "0 or 1"; break;
+    case ParamType::kAmount:
+      expected = fmt::format("{} to {} tokens or a share such as 25%", param.min, param.max);
+      break;
+    case ParamType::kText: expected = "text"; break;
+  }
+  return Status::InvalidArgument(fmt::format("{}={}: {}: expected {}, found '{}'",
+                                             PartKindName(info.kind), info.name, param.name,
+                                             expected, found));
+}
+
+// Canonical text of a value, or an error.
+Result<std::string> CheckValue(const PartInfo& info, const ParamInfo& param,
+                               std::string_view text) {
+  if (param.type == ParamType::kText) {
+    if (text.empty()) return BadValue(info, param, text);
+    return std::string(text);
+  }
+  const bool share = param.type == ParamType::kAmount && text.ends_with('%');
+  double value = 0;
+  if (!ParseNumber(share ? text.substr(0, text.size() - 1) : text, &value)) {
+    return BadValue(info, param, text);
+  }
+  const double min = share ? 0 : param.min;
+  const double max = share ? 100 : param.type == ParamType::kFlag ? 1 : param.max;
+  const bool whole = !share && param.type != ParamType::kReal;
+  if (value < min || value > max || (whole && value != std::floor(value))) {
+    return BadValue(info, param, text);
+  }
+  return fmt::format("{}{}", value, share ? "%" : "");
+}
+
+std::string ParamList(const PartInfo& info) {
+  if (info.params.empty()) return "it takes none";
+  std::string names;
+  for (const ParamInfo& param : info.params) {
+    if (!names.empty()) names += ", ";
+    names += param.name;
+  }
+  return "it takes " + names;
+}
+
+size_t EditDistance(std::string_view a, std::string_view b) {
+  std::vector<size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), size_t{0});
+  for (size_t i = 1; i <= a.size(); ++i) {
+    size_t diagonal = row[0];
+    row[0] = i;
+    for (size_t j = 1; j <= b.size(); ++j) {
+      const size_t replaced = diagonal + (a[i - 1] != b[j - 1] ? 1 : 0);
+      diagonal = row[j];
+      row[j] = std::min({replaced, row[j] + 1, row[j - 1] + 1});
+    }
+  }
+  return row.back();
+}
+
+}  // namespace
+
+std::string_view PartKindName(PartKind kind) { return kKindNames[static_cast<size_t>(kind)]; }
+
+std::string NeedNames(uint32_t needs) {
+  static constexpr std::string_view kNames[] = {"window rows", "column sums", "keys",     "values",
+                                                "replay",      "all layers",  "token ids"};
+  std::string names;
+  for (size_t i = 0; i < std::size(kNames); ++i) {
+    if ((needs >> i & 1) == 0) continue;
+    if (!names.empty()) names += ", ";
+    names += kNames[i];
+  }
+  return names.empty() ? "nothing" : names;
+}
+
+Result<PartArgs> PartArgs::Make(const PartInfo& info,
+                                std::span<const std::pair<std::string, std::string>> written) {
+  PartArgs args;
+  args.info_ = &info;
+  args.text_.resize(info.params.size());
+  std::vector<bool> given(info.params.size());
+  size_t next = 0;  // of the positional values
+  for (const auto& [name, text] : written) {
+    const std::string& wanted = name.empty() ? text : name;
+    size_t i = args.IndexOf(wanted);
+    std::string_view value = text;
+    if (name.empty()) {
+      if (i < given.size() && info.params[i].type == ParamType::kFlag) {
+        value = "1";
+      } else {
+        while (next < given.size() && given[next]) ++next;
+        i = next;
+      }
+    }
+    if (i >= given.size()) {
+      return Status::InvalidArgument(fmt::format("{}={}: no parameter for '{}'; {}",
+                                                 PartKindName(info.kind), info.name, wanted,
+                                                 ParamList(info)));
+    }
+    if (given[i]) {
+      return Status::InvalidArgument(fmt::format(
+          "{}={}: {} is given twice", PartKindName(info.kind), info.name, info.params[i].name));
+    }
+    given[i] = true;
+    KVASIR_ASSIGN_OR_RETURN(args.text_[i], CheckValue(info, info.params[i], value));
+  }
+  for (size_t i = 0; i < given.size(); ++i) {
+    if (given[i]) continue;
+    const ParamInfo& param = info.params[i];
+    if (param.default_text.empty() && param.type != ParamType::kText) {
+      return Status::InvalidArgument(fmt::format(
+          "{}={}: {} is missing: {}", PartKindName(info.kind), info.name, param.name, param.help));
+    }
+    args.text_[i] = param.default_text;
+  }
+  return args;
+}
+
+size_t PartArgs::IndexOf(std::string_view name) const {
+  size_t i = 0;
+  while (i < info_->params.size() && info_->params[i].name != name) ++i;
+  return i;
+}
+
+const std::string& PartArgs::Text(std::string_view name) const {
+  const size_t i = IndexOf(name);
+  assert(i < text_.size());
+  return text_[i];
+}
+
+double PartArgs::Real(std::string_view name) const {
+  double value = 0;
+  ParseNumber(Text(name), &value);
+  return value;
+}
+
+int64_t PartArgs::Int(std::string_view name) const { return static_cast<int64_t>(Real(name)); }
+
+Amount PartArgs::AmountOf(std::string_view name) const {
+  std::string_view text = Text(name);
+  double value = 0;
+  if (!text.ends_with('%')) return {Int(name), 0};
+  ParseNumber(text.substr(0, text.size() - 1), &value);
+  return {-1, value / 100};
+}
+
+std::string PartArgs::ToString() const {
+  std::string inside;
+  for (size_t i = 0; i < text_.size(); ++i) {
+    const ParamInfo& param = info_->params[i];
+    if (text_[i] == param.default_text) continue;
+    if (!inside.empty()) inside += ',';
+    if (param.type == ParamType::kFlag && text_[i] == "1") {
+      inside += param.name;
+    } else {
+      inside += fmt::format("{}={}", param.name, text_[i]);
+    }
+  }
+  return inside.empty() ? "" : fmt::format("({})", inside);
+}
+
+std::span<const PartInfo* const> Parts() {
+  static const PartInfo* const kParts[] = {
+#define KVASIR_PART(kind, name) &kind##_##name##_part(),
+#include "kvasir/policy/parts.def"
+#undef KVASIR_PART
+  };
+  return kParts;
+}
+
+const PartInfo* FindPart(PartKind kind, std::string_view name) {
+  for (const PartInfo* info : Parts()) {
+    if (info->kind == kind && info->name == name) return info;
+  }
+  return nullptr;
+}
+
+std::vector<std::string_view> PartNames(PartKind kind) {
+  std::vector<std::string_view> names;
+  for (const PartInfo* info : Parts()) {
+    if (info->kind == kind) names.push_back(info->name);
+  }
+  return names;
+}
+
+std::string NearestName(std::string_view name, std::span<const std::string_view> names) {
+  size_t best = std::max<size_t>(2, name.size() / 2) + 1;
+  std::string nearest;
+  for (std::string_view other : names) {
+    const size_t distance = EditDistance(name, other);
+    if (distance < best) {
+      best = distance;
+      nearest = other;
+    }
+  }
+  return nearest;
+}
+
+}  // namespace kvasir
