@@ -59,6 +59,11 @@ class SegmentList {
   void SealTailAs(int64_t n, std::shared_ptr<const Segment> encoded);
   // Replaces all sealed segments; what eviction, merging and re-encoding end with.
   void ReplaceSealed(std::vector<std::shared_ptr<const Segment>> sealed);
+  // Replaces everything that is held.
+  void Replace(std::vector<std::shared_ptr<const Segment>> sealed, Tail tail) {
+    ReplaceSealed(std::move(sealed));
+    tail_ = std::move(tail);
+  }
   // Forgets every token with a position >= pos.
   void Truncate(int32_t pos);
   // Drops whole sealed segments whose last position is below `pos`.

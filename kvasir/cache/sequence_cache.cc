@@ -246,12 +246,16 @@ Status SequenceCache::AttendSelected(int layer, const LayerQueries& queries, Thr
   return error.Take();
 }
 
-Status SequenceCache::VisitWeights(int layer, int kv_head, const LayerQueries& queries, int token,
-                                   AttendScratch& scratch, const WeightSink& sink) const {
+Status SequenceCache::VisitWeights(int layer, int kv_head, const LayerQueries& queries, int first,
+                                   int n, AttendScratch& scratch, const WeightSink& sink) const {
   assert(queries.norms != nullptr);
-  const RowBlock block = Gather(layer, queries, kv_head, token, 1, scratch);
-  const RowNorm* norms =
-      queries.norms + int64_t{token} * shape_.n_head + int64_t{kv_head} * shape_.group();
+  const int group = shape_.group();
+  const RowBlock block = Gather(layer, queries, kv_head, first, n, scratch);
+  RowNorm norms[AttendScratch::kMaxRows];
+  for (int t = 0; t < n; ++t) {
+    std::copy_n(queries.norms + int64_t{first + t} * shape_.n_head + int64_t{kv_head} * group,
+                group, norms + t * group);
+  }
   return list(layer, kv_head).VisitWeights(block.rows, norms, scratch, sink);
 }
 

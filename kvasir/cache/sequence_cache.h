@@ -84,9 +84,10 @@ class SequenceCache {
   // tokens into calls.
   Status Attend(int layer, const LayerQueries& queries, ThreadTeam& team,
                 AttendWorkspace& workspace, float* out) const;
-  // Second pass for the query heads of one kv head at one token: weights of every held token.
-  //   q (group, head_dim) as in LayerQueries, norms (group)
-  Status VisitWeights(int layer, int kv_head, const LayerQueries& queries, int token,
+  // Second pass for the query heads of one kv head at tokens [first, first + n) of the queries,
+  // n * group <= AttendScratch::kMaxRows: normalised weights of every held token. Rows are (token,
+  // head of the group). `queries.norms` must be set.
+  Status VisitWeights(int layer, int kv_head, const LayerQueries& queries, int first, int n,
                       AttendScratch& scratch, const WeightSink& sink) const;
 
   // The longest prefix that can be rewound to: layers with windows have let older tokens go.

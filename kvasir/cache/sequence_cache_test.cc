@@ -267,7 +267,7 @@ TEST(SequenceCache, SecondPassGivesTheNormalisedWeights) {
     std::vector<double> sum(3, 0.0), mixed(3 * 64, 0.0);
     int64_t n_seen = 0;
     ASSERT_TRUE(runner.cache()
-                    .VisitWeights(0, kv_head, queries, 0, runner.workspace().thread(0),
+                    .VisitWeights(0, kv_head, queries, 0, 1, runner.workspace().thread(0),
                                   [&](const float* w, int stride, int n_row, int64_t first, int n) {
                                     n_seen += n;
                                     for (int r = 0; r < n_row; ++r) {

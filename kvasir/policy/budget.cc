@@ -22,27 +22,29 @@ std::vector<double> Fill(std::span<const double> weights, int64_t total,
   std::vector<bool> fixed(n);
   while (true) {
     auto rest = static_cast<double>(total);
-    double weight = 0;
+    double weight = 0, n_free = 0;
     for (size_t i = 0; i < n; ++i) {
       if (fixed[i]) {
         rest -= share[i];
       } else {
         weight += weights[i];
+        ++n_free;
       }
     }
+    const auto wanted = [&](size_t i) {
+      return weight > 0 ? rest * (weights[i] / weight) : rest / n_free;
+    };
     double clipped_by = 0;
     for (size_t i = 0; i < n; ++i) {
       if (fixed[i]) continue;
-      const double wanted = weight > 0 ? rest * (weights[i] / weight) : 0;
       share[i] =
-          std::clamp(wanted, static_cast<double>(floors[i]), static_cast<double>(ceilings[i]));
-      clipped_by += share[i] - wanted;
+          std::clamp(wanted(i), static_cast<double>(floors[i]), static_cast<double>(ceilings[i]));
+      clipped_by += share[i] - wanted(i);
     }
     bool changed = false;
     for (size_t i = 0; i < n; ++i) {
       if (fixed[i]) continue;
-      const double wanted = weight > 0 ? rest * (weights[i] / weight) : 0;
-      const bool at_floor = share[i] > wanted, at_ceiling = share[i] < wanted;
+      const bool at_floor = share[i] > wanted(i), at_ceiling = share[i] < wanted(i);
       if ((at_floor && clipped_by >= 0) || (at_ceiling && clipped_by <= 0)) {
         fixed[i] = changed = true;
       }
@@ -76,7 +78,7 @@ Result<std::vector<int64_t>> Apportion(std::span<const double> weights, int64_t 
   const auto remainder = [&](size_t i) { return share[i] - std::floor(share[i]); };
   std::stable_sort(order.begin(), order.end(),
                    [&](size_t a, size_t b) { return remainder(a) > remainder(b); });
-  // More than one round only where cells without weight must take what the others cannot.
+  // One round is enough but for rounding of the shares themselves.
   for (int64_t rest = total - Sum(whole); rest > 0;) {
     for (size_t k = 0; k < n && rest > 0; ++k) {
       if (whole[order[k]] == ceilings[order[k]]) continue;

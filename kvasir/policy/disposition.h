@@ -2,7 +2,6 @@
 #pragma once
 
 #include <memory>
-#include <optional>
 #include <span>
 #include <vector>
 
@@ -15,7 +14,7 @@ namespace kvasir {
 // list; they are never changed.
 struct ListContents {
   std::vector<std::shared_ptr<const Segment>> sealed;
-  std::optional<Tail> tail;
+  Tail tail;
 };
 
 struct CutInput {
@@ -30,12 +29,11 @@ struct CutInput {
 
 class Disposition : public Part {
  public:
-  // The list after the cut: the kept tokens in order with their positions, whatever was made of the
-  // evicted ones included (`n_extra` tokens that come before all others, such as a compensation
-  // token). `state` belongs to this (layer, kv head) and starts empty; it is forked with the
-  // sequence. Called for different heads from different threads at once.
+  // The list after the cut: `n_extra` tokens of the disposition's own making, such as a compensation
+  // token, then the kept ones in order, with their positions. `state` belongs to this (layer, kv
+  // head) and starts empty; it is forked with the sequence. Called for different heads from
+  // different threads at once.
   virtual Result<ListContents> Cut(const CutInput& input, std::vector<float>* state) const = 0;
-  // Tokens that Cut adds in front of the kept ones.
   virtual int64_t n_extra() const { return 0; }
 };
 
@@ -44,9 +42,14 @@ class Disposition : public Part {
 // tokens do not change.
 Result<ListContents> GatherKept(const SegmentList& list, std::span<const int32_t> kept,
                                 SlabArena& arena);
-// Tokens `kept` of the list, rebuilt as f32 rows: k_roped and v, each (kept.size(), head_dim).
+// Tokens (ascending indices) of the list as f32 rows: k_roped and v, each (tokens.size(), head_dim).
 Status DecodeTokens(const SegmentList& list, std::span<const int32_t> tokens, float* k, float* v);
-// Makes `contents` the list's.
-void ReplaceContents(SegmentList& list, ListContents contents);
+// The bias of such tokens, base 2; empty when none has any.
+std::vector<float> GatherBias(const SegmentList& list, std::span<const int32_t> tokens);
+// A list of these rows alone: the last step of merges. `bias` as MakeDenseSegment; without it the
+// rows become the tail.
+Result<ListContents> MakeContents(const DenseLayout& layout, SlabArena& arena,
+                                  std::span<const int32_t> pos, const float* k_roped,
+                                  const float* v, std::span<const float> bias = {});
 
 }  // namespace kvasir

@@ -25,7 +25,7 @@ bool ParseNumber(std::string_view text, double* value) {
   return error == std::errc() && end == text.data() + text.size() && std::isfinite(*value);
 }
 
-Status BadValue(const PartInfo& info, const ParamInfo& param, std::string_view found) {
+Status BadValue(std::string_view owner, const ParamInfo& param, std::string_view found) {
   std::string expected;
   switch (param.type) {
     case ParamType::kInt:
@@ -40,36 +40,35 @@ Status BadValue(const PartInfo& info, const ParamInfo& param, std::string_view f
       break;
     case ParamType::kText: expected = "text"; break;
   }
-  return Status::InvalidArgument(fmt::format("{}={}: {}: expected {}, found '{}'",
-                                             PartKindName(info.kind), info.name, param.name,
-                                             expected, found));
+  return Status::InvalidArgument(
+      fmt::format("{}: {}: expected {}, found '{}'", owner, param.name, expected, found));
 }
 
 // Canonical text of a value, or an error.
-Result<std::string> CheckValue(const PartInfo& info, const ParamInfo& param,
+Result<std::string> CheckValue(std::string_view owner, const ParamInfo& param,
                                std::string_view text) {
   if (param.type == ParamType::kText) {
-    if (text.empty()) return BadValue(info, param, text);
+    if (text.empty()) return BadValue(owner, param, text);
     return std::string(text);
   }
   const bool share = param.type == ParamType::kAmount && text.ends_with('%');
   double value = 0;
   if (!ParseNumber(share ? text.substr(0, text.size() - 1) : text, &value)) {
-    return BadValue(info, param, text);
+    return BadValue(owner, param, text);
   }
   const double min = share ? 0 : param.min;
   const double max = share ? 100 : param.type == ParamType::kFlag ? 1 : param.max;
   const bool whole = !share && param.type != ParamType::kReal;
   if (value < min || value > max || (whole && value != std::floor(value))) {
-    return BadValue(info, param, text);
+    return BadValue(owner, param, text);
   }
   return fmt::format("{}{}", value, share ? "%" : "");
 }
 
-std::string ParamList(const PartInfo& info) {
-  if (info.params.empty()) return "it takes none";
+std::string ParamList(std::span<const ParamInfo> params) {
+  if (params.empty()) return "it takes none";
   std::string names;
-  for (const ParamInfo& param : info.params) {
+  for (const ParamInfo& param : params) {
     if (!names.empty()) names += ", ";
     names += param.name;
   }
@@ -107,19 +106,19 @@ std::string NeedNames(uint32_t needs) {
   return names.empty() ? "nothing" : names;
 }
 
-Result<PartArgs> PartArgs::Make(const PartInfo& info,
-                                std::span<const std::pair<std::string, std::string>> written) {
+Result<PartArgs> PartArgs::Make(std::string_view owner, std::span<const ParamInfo> params,
+                                const WrittenArgs& written) {
   PartArgs args;
-  args.info_ = &info;
-  args.text_.resize(info.params.size());
-  std::vector<bool> given(info.params.size());
+  args.params_ = params;
+  args.text_.resize(params.size());
+  std::vector<bool> given(params.size());
   size_t next = 0;  // of the positional values
   for (const auto& [name, text] : written) {
     const std::string& wanted = name.empty() ? text : name;
     size_t i = args.IndexOf(wanted);
     std::string_view value = text;
     if (name.empty()) {
-      if (i < given.size() && info.params[i].type == ParamType::kFlag) {
+      if (i < given.size() && params[i].type == ParamType::kFlag) {
         value = "1";
       } else {
         while (next < given.size() && given[next]) ++next;
@@ -127,32 +126,37 @@ Result<PartArgs> PartArgs::Make(const PartInfo& info,
       }
     }
     if (i >= given.size()) {
-      return Status::InvalidArgument(fmt::format("{}={}: no parameter for '{}'; {}",
-                                                 PartKindName(info.kind), info.name, wanted,
-                                                 ParamList(info)));
+      return Status::InvalidArgument(
+          fmt::format("{}: no parameter for '{}'; {}", owner, wanted, ParamList(params)));
     }
     if (given[i]) {
-      return Status::InvalidArgument(fmt::format(
-          "{}={}: {} is given twice", PartKindName(info.kind), info.name, info.params[i].name));
+      return Status::InvalidArgument(fmt::format("{}: {} is given twice", owner, params[i].name));
     }
     given[i] = true;
-    KVASIR_ASSIGN_OR_RETURN(args.text_[i], CheckValue(info, info.params[i], value));
+    KVASIR_ASSIGN_OR_RETURN(args.text_[i], CheckValue(owner, params[i], value));
   }
   for (size_t i = 0; i < given.size(); ++i) {
     if (given[i]) continue;
-    const ParamInfo& param = info.params[i];
-    if (param.default_text.empty() && param.type != ParamType::kText) {
-      return Status::InvalidArgument(fmt::format(
-          "{}={}: {} is missing: {}", PartKindName(info.kind), info.name, param.name, param.help));
+    if (params[i].default_text.empty()) {
+      return Status::InvalidArgument(
+          fmt::format("{}: {} is missing: {}", owner, params[i].name, params[i].help));
     }
-    args.text_[i] = param.default_text;
+    args.text_[i] = params[i].default_text;
   }
   return args;
 }
 
+WrittenArgs PartArgs::Given() const {
+  WrittenArgs given;
+  for (size_t i = 0; i < text_.size(); ++i) {
+    if (text_[i] != params_[i].default_text) given.emplace_back(params_[i].name, text_[i]);
+  }
+  return given;
+}
+
 size_t PartArgs::IndexOf(std::string_view name) const {
   size_t i = 0;
-  while (i < info_->params.size() && info_->params[i].name != name) ++i;
+  while (i < params_.size() && params_[i].name != name) ++i;
   return i;
 }
 
@@ -176,21 +180,6 @@ Amount PartArgs::AmountOf(std::string_view name) const {
   if (!text.ends_with('%')) return {Int(name), 0};
   ParseNumber(text.substr(0, text.size() - 1), &value);
   return {-1, value / 100};
-}
-
-std::string PartArgs::ToString() const {
-  std::string inside;
-  for (size_t i = 0; i < text_.size(); ++i) {
-    const ParamInfo& param = info_->params[i];
-    if (text_[i] == param.default_text) continue;
-    if (!inside.empty()) inside += ',';
-    if (param.type == ParamType::kFlag && text_[i] == "1") {
-      inside += param.name;
-    } else {
-      inside += fmt::format("{}={}", param.name, text_[i]);
-    }
-  }
-  return inside.empty() ? "" : fmt::format("({})", inside);
 }
 
 std::span<const PartInfo* const> Parts() {

@@ -76,28 +76,29 @@ struct Amount {
   }
 };
 
-struct PartInfo;
+// Arguments as written in a recipe: (name, value), the name "" where there was only a value.
+using WrittenArgs = std::vector<std::pair<std::string, std::string>>;
 
 // Values of all parameters of a part, checked.
 class PartArgs {
  public:
-  // As written: "" = positional. Errors: kInvalidArgument names the parameter, what was expected
-  // and what was found.
-  static Result<PartArgs> Make(const PartInfo& info,
-                               std::span<const std::pair<std::string, std::string>> written);
+  // `owner` names the part in messages. A lone value is the name of a flag, or belongs to the next
+  // parameter. Errors: kInvalidArgument names the parameter, what was expected and what was found.
+  static Result<PartArgs> Make(std::string_view owner, std::span<const ParamInfo> params,
+                               const WrittenArgs& written);
 
   int64_t Int(std::string_view name) const;
   double Real(std::string_view name) const;
   bool Flag(std::string_view name) const { return Real(name) != 0; }
   Amount AmountOf(std::string_view name) const;
   const std::string& Text(std::string_view name) const;
-  // "(32,g=64)": the parameters that differ from their defaults or have none; "" if none.
-  std::string ToString() const;
+  // The parameters that differ from their defaults, by name, in canonical spelling.
+  WrittenArgs Given() const;
 
  private:
   size_t IndexOf(std::string_view name) const;
-  const PartInfo* info_ = nullptr;
-  std::vector<std::string> text_;  // canonical, in the order of info_->params
+  std::span<const ParamInfo> params_;
+  std::vector<std::string> text_;  // canonical, in the order of params_
 };
 
 // Base of every part's interface (scorer.h, budget.h, keep.h, ...). Immutable; safe to share.

@@ -57,7 +57,7 @@ class KvPolicy {
 
   std::shared_ptr<const Scorer> scorer;  // null: heads alone decide
   std::shared_ptr<const GroupReducer> reducer;
-  std::vector<std::shared_ptr<const Shaper>> shapers;
+  std::shared_ptr<const Shaper> shaper;
   std::shared_ptr<const BudgetAllocator> budget;
   std::vector<std::shared_ptr<const Protector>> protectors;
   std::shared_ptr<const KeepRule> keep;

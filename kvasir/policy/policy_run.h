@@ -51,31 +51,40 @@ class PolicyRun final : public LayerObserver {
   Result<std::unique_ptr<PolicyRun>> Fork() const;
 
   const KvPolicy& policy() const { return *policy_; }
-  SignalTap& tap() { return tap_; }
+  const SignalTap& tap() const { return tap_; }
   int64_t n_evicted() const { return n_evicted_; }  // over all (layer, kv head)
   int64_t bytes() const { return tap_.bytes(); }
 
  private:
-  struct Layer {
-    LayerScores scores;  // of a layer scored and not yet final
-    double statistic = 0;
-  };
-  bool Watched(int layer) const;
+  PolicyRun(const PolicyRun& other, SignalTap tap);
+  // Whether a layer takes part: sliding windows bound themselves.
+  bool Watched(int layer) const { return policy_->target().shape.window[layer] == 0; }
+  std::vector<uint8_t> Protected(const SegmentList& list) const;
+  // Reduced and shaped scores of a layer, and its statistic.
   Status ScoreLayer(int layer, const SequenceCache& cache);
+  // Whether the budget leaves nothing to do.
+  bool Fits(const SequenceCache& cache) const;
+  bool CutIsDue() const;
   // Cuts layers [0, n_layer), all scored.
   Status Cut(int n_layer, SequenceCache& cache);
-  Status CutDue(SequenceCache& cache);
+  struct Cell;  // one (layer, kv head) of a cut
+  std::vector<Cell> Cells(int n_layer, const SequenceCache& cache) const;
+  Status Allot(int n_layer, std::vector<Cell>* cells) const;
+  void Choose(std::vector<Cell>* cells) const;
+  Status Dispose(Cell& cell, SequenceCache& cache);
   Status Seal(SequenceCache& cache);
 
   std::shared_ptr<const KvPolicy> policy_;
   RunResources resources_;
   SignalTap tap_;
-  std::vector<Layer> layers_;
+  std::vector<LayerScores> scores_;                    // by layer; of layers not yet final
+  std::vector<double> statistics_;                     // by layer
   std::vector<std::vector<float>> disposition_state_;  // by (layer, kv head)
   std::vector<TokenId> tokens_;                        // by position, for kNeedTokens
   RunPhase phase_ = RunPhase::kPrefill;
   bool last_chunk_ = false;
-  int64_t n_chunk_ = 0;   // tokens of the chunk under way
+  int32_t n_pos_ = 0;     // positions seen, the chunk under way included
+  int n_chunk_ = 0;       // tokens of the chunk under way
   int decode_steps_ = 0;  // since the last cut
   int32_t cut_pos_ = 0;   // positions seen at the last cut
   int64_t n_evicted_ = 0;

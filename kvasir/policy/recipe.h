@@ -27,7 +27,7 @@ namespace kvasir {
 // A name with what was written behind it.
 struct PartCall {
   std::string name;
-  std::vector<std::pair<std::string, std::string>> args;  // "" = positional
+  WrittenArgs args;
 
   bool operator==(const PartCall&) const = default;
   std::string ToString() const;  // "kivi(2,g=64)"

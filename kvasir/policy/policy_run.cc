@@ -1,0 +1,357 @@
+#include "kvasir/policy/policy_run.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cassert>
+
+#include "kvasir/policy/sealer.h"
+
+namespace kvasir {
+namespace {
+
+SignalTap MakeTap(const KvPolicy& policy, ByteLedger* ledger) {
+  const CacheShape& shape = policy.target().shape;
+  std::vector<bool> watched(static_cast<size_t>(shape.n_layer));
+  for (int layer = 0; layer < shape.n_layer; ++layer) watched[layer] = shape.window[layer] == 0;
+  const int window = policy.scorer != nullptr ? policy.scorer->window() : 0;
+  return {shape, window, (policy.needs() & kNeedColumnSums) != 0, std::move(watched), ledger};
+}
+
+// The first error of tasks that ran side by side.
+Status First(std::vector<Status>& all) {
+  for (Status& status : all) KVASIR_RETURN_IF_ERROR(std::move(status));
+  return Status::Ok();
+}
+
+}  // namespace
+
+struct PolicyRun::Cell {
+  int layer, kv_head;
+  HeadRole role;
+  std::vector<uint8_t> is_protected;
+  std::span<const float> score;
+  int64_t n_protected = 0;
+  int64_t budget = 0;
+  std::vector<int32_t> kept, evicted;
+};
+
+PolicyRun::PolicyRun(std::shared_ptr<const KvPolicy> policy, const RunResources& resources)
+    : policy_(std::move(policy)),
+      resources_(resources),
+      tap_(MakeTap(*policy_, resources.ledger)),
+      scores_(static_cast<size_t>(policy_->target().shape.n_layer)),
+      statistics_(scores_.size()),
+      disposition_state_(scores_.size() * policy_->target().shape.n_kv_head) {}
+
+PolicyRun::PolicyRun(const PolicyRun& other, SignalTap tap)
+    : policy_(other.policy_),
+      resources_(other.resources_),
+      tap_(std::move(tap)),
+      scores_(other.scores_),
+      statistics_(other.statistics_),
+      disposition_state_(other.disposition_state_),
+      tokens_(other.tokens_),
+      n_pos_(other.n_pos_),
+      decode_steps_(other.decode_steps_),
+      cut_pos_(other.cut_pos_),
+      n_evicted_(other.n_evicted_) {}
+
+Result<std::unique_ptr<PolicyRun>> PolicyRun::Fork() const {
+  KVASIR_ASSIGN_OR_RETURN(SignalTap tap, tap_.Fork());
+  return std::unique_ptr<PolicyRun>(new PolicyRun(*this, std::move(tap)));
+}
+
+Status PolicyRun::Attach(SequenceCache& cache) {
+  if (policy_->select == nullptr) return Status::Ok();
+  KVASIR_ASSIGN_OR_RETURN(std::unique_ptr<Selector> selector,
+                          policy_->select->NewSelector(cache.shape()));
+  cache.set_selector(std::move(selector));
+  return Status::Ok();
+}
+
+void PolicyRun::BeginChunk(RunPhase phase, std::span<const TokenId> tokens,
+                           bool last_prefill_chunk) {
+  phase_ = phase;
+  last_chunk_ = last_prefill_chunk;
+  n_chunk_ = static_cast<int>(tokens.size());
+  n_pos_ += n_chunk_;
+  if ((policy_->needs() & kNeedTokens) != 0) {
+    tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
+  }
+}
+
+bool PolicyRun::WantsNorms(int layer) const { return tap_.WantsNorms(layer); }
+
+Status PolicyRun::AfterAttend(int layer, const LayerQueries& queries, SequenceCache& cache) {
+  KVASIR_RETURN_IF_ERROR(
+      tap_.Observe(layer, queries, cache, *resources_.team, *resources_.workspace));
+  if (!policy_->evicts() || !policy_->schedule->each_layer()) return Status::Ok();
+  if (phase_ != RunPhase::kPrefill || !last_chunk_ || !Watched(layer)) return Status::Ok();
+  if (Fits(cache)) return Status::Ok();
+  KVASIR_RETURN_IF_ERROR(ScoreLayer(layer, cache));
+  return Cut(layer + 1, cache);
+}
+
+Status PolicyRun::EndChunk(SequenceCache& cache) {
+  if (phase_ == RunPhase::kReplay) return Status::Ok();
+  if (phase_ == RunPhase::kDecode) decode_steps_ += n_chunk_;
+  if (CutIsDue()) {
+    decode_steps_ = 0;
+    if (!Fits(cache)) {
+      for (int layer = 0; layer < cache.shape().n_layer; ++layer) {
+        if (Watched(layer)) KVASIR_RETURN_IF_ERROR(ScoreLayer(layer, cache));
+      }
+      KVASIR_RETURN_IF_ERROR(Cut(cache.shape().n_layer, cache));
+    }
+  }
+  for (LayerScores& scores : scores_) scores.clear();
+  const bool will_cut = policy_->evicts() && phase_ == RunPhase::kPrefill && !last_chunk_ &&
+                        !policy_->schedule->each_chunk();
+  return will_cut ? Status::Ok() : Seal(cache);
+}
+
+bool PolicyRun::CutIsDue() const {
+  if (!policy_->evicts()) return false;
+  const Schedule& schedule = *policy_->schedule;
+  if (phase_ == RunPhase::kDecode) {
+    return schedule.decode_every() > 0 && decode_steps_ >= schedule.decode_every();
+  }
+  return schedule.each_chunk() ||
+         (last_chunk_ && schedule.at_prefill_end() && !schedule.each_layer());
+}
+
+bool PolicyRun::Fits(const SequenceCache& cache) const {
+  if (policy_->scorer == nullptr || !policy_->keep->fills_budget()) return false;
+  int64_t held = 0, n_cell = 0;
+  for (int layer = 0; layer < cache.shape().n_layer; ++layer) {
+    if (!Watched(layer)) continue;
+    for (int kv_head = 0; kv_head < cache.shape().n_kv_head; ++kv_head) {
+      const HeadRole role = policy_->role(layer, kv_head);
+      if (role == HeadRole::kProtectedOnly) return false;
+      if (role == HeadRole::kWhole) continue;
+      held += cache.list(layer, kv_head).n_kv();
+      ++n_cell;
+    }
+  }
+  return held <= policy_->budget->amount().Of(n_pos_) * n_cell;
+}
+
+std::vector<uint8_t> PolicyRun::Protected(const SegmentList& list) const {
+  const std::vector<int32_t> pos = list.AllPositions();
+  std::vector<uint8_t> flags(pos.size());
+  for (size_t i = 0; i < pos.size(); ++i) {
+    flags[i] = pos[i] >= n_pos_ - policy_->protected_recent();
+  }
+  const ProtectInput input = {pos, n_pos_, tokens_, &policy_->target().is_special};
+  for (const auto& protector : policy_->protectors) protector->Mark(input, flags);
+  return flags;
+}
+
+Status PolicyRun::ScoreLayer(int layer, const SequenceCache& cache) {
+  if (policy_->scorer == nullptr) return Status::Ok();
+  const CacheShape& shape = cache.shape();
+  const Scorer& scorer = *policy_->scorer;
+  const ScoreContext context = {layer, &cache, &tap_, n_pos_};
+  LayerScores scores(static_cast<size_t>(shape.n_kv_head));
+  std::vector<Status> status(scores.size());
+  resources_.team->Run(shape.n_kv_head, [&](int64_t task, int thread) {
+    const int kv_head = static_cast<int>(task);
+    if (policy_->role(layer, kv_head) != HeadRole::kScored) return;
+    scores[task] = HeadScores(scorer.per_query_head() ? shape.group() : 1,
+                              cache.list(layer, kv_head).n_kv());
+    status[task] =
+        scorer.Score(context, kv_head, resources_.workspace->thread(thread), &scores[task]);
+  });
+  KVASIR_RETURN_IF_ERROR(First(status));
+  KVASIR_RETURN_IF_ERROR(policy_->reducer->Reduce(&scores));
+  for (int kv_head = 0; kv_head < shape.n_kv_head; ++kv_head) {
+    HeadScores& head = scores[kv_head];
+    // Newest tokens without a fair score must not colour their neighbours.
+    int64_t n_judged = head.n;
+    const SegmentList& list = cache.list(layer, kv_head);
+    while (n_judged > 0 && list.pos(n_judged - 1) >= n_pos_ - policy_->protected_recent()) {
+      --n_judged;
+    }
+    std::vector<float> shaped(static_cast<size_t>(n_judged));
+    policy_->shaper->Shape(head.row(0).first(shaped.size()), shaped);
+    std::copy(shaped.begin(), shaped.end(), head.at.begin());
+  }
+  KVASIR_ASSIGN_OR_RETURN(
+      statistics_[layer],
+      policy_->budget->Observe(context, scores, resources_.workspace->thread(0)));
+  scores_[layer] = std::move(scores);
+  return Status::Ok();
+}
+
+std::vector<PolicyRun::Cell> PolicyRun::Cells(int n_layer, const SequenceCache& cache) const {
+  std::vector<Cell> cells;
+  for (int layer = 0; layer < n_layer; ++layer) {
+    for (int kv_head = 0; Watched(layer) && kv_head < cache.shape().n_kv_head; ++kv_head) {
+      Cell cell = {};
+      cell.layer = layer;
+      cell.kv_head = kv_head;
+      cell.role = policy_->role(layer, kv_head);
+      if (cell.role == HeadRole::kWhole) continue;
+      cell.is_protected = Protected(cache.list(layer, kv_head));
+      cell.n_protected =
+          std::count(cell.is_protected.begin(), cell.is_protected.end(), uint8_t{1});
+      if (cell.role == HeadRole::kScored) {
+        cell.score = scores_[layer][kv_head].at;
+      } else {
+        cell.budget = cell.n_protected;
+      }
+      cells.push_back(std::move(cell));
+    }
+  }
+  return cells;
+}
+
+Status PolicyRun::Allot(int n_layer, std::vector<Cell>* cells) const {
+  std::vector<Cell*> scored;
+  for (Cell& cell : *cells) {
+    if (cell.role == HeadRole::kScored) scored.push_back(&cell);
+  }
+  if (scored.empty()) return Status::Ok();
+  std::vector<BudgetCell> budget_cells;
+  std::vector<int64_t> floors, ceilings;
+  for (const Cell* cell : scored) {
+    floors.push_back(cell->n_protected);
+    ceilings.push_back(static_cast<int64_t>(cell->is_protected.size()));
+    budget_cells.push_back({cell->layer, cell->kv_head, floors.back(), ceilings.back()});
+  }
+  // Until the last layer is there, the first ones share what all will have.
+  int64_t n_cell = static_cast<int64_t>(scored.size());
+  for (int layer = n_layer; layer < policy_->target().shape.n_layer; ++layer) {
+    for (int kv_head = 0; Watched(layer) && kv_head < policy_->target().shape.n_kv_head;
+         ++kv_head) {
+      n_cell += policy_->role(layer, kv_head) == HeadRole::kScored;
+    }
+  }
+  BudgetInput input;
+  input.shape = &policy_->target().shape;
+  input.cells = budget_cells;
+  input.total = policy_->budget->amount().Of(n_pos_) * n_cell;
+  input.layer_statistic = statistics_;
+  std::vector<double> weights(scored.size());
+  policy_->budget->Weights(input, weights);
+  auto budgets = Apportion(weights, input.total, floors, ceilings);
+  if (!budgets.ok()) {
+    return std::move(budgets).status().WithContext(
+        fmt::format("kv recipe '{}'", policy_->recipe().ToString()));
+  }
+  for (size_t i = 0; i < scored.size(); ++i) scored[i]->budget = (*budgets)[i];
+  return Status::Ok();
+}
+
+void PolicyRun::Choose(std::vector<Cell>* cells) const {
+  std::vector<Cell*> together;
+  const auto decide = [&] {
+    if (together.empty()) return;
+    std::vector<KeepCell> keep_cells;
+    for (const Cell* cell : together) {
+      keep_cells.push_back({cell->score, cell->is_protected, cell->budget});
+    }
+    auto kept = policy_->keep->Select(keep_cells);
+    for (size_t i = 0; i < kept.size(); ++i) together[i]->kept = std::move(kept[i]);
+    together.clear();
+  };
+  const KeepScope scope =
+      policy_->keep == nullptr ? KeepScope::kHead : policy_->keep->scope();
+  for (Cell& cell : *cells) {
+    if (cell.role == HeadRole::kScored) {
+      const bool apart = scope == KeepScope::kHead ||
+                         (scope == KeepScope::kLayer && !together.empty() &&
+                          together.back()->layer != cell.layer);
+      if (apart) decide();
+      together.push_back(&cell);
+    } else {
+      for (size_t i = 0; i < cell.is_protected.size(); ++i) {
+        if (cell.is_protected[i]) cell.kept.push_back(static_cast<int32_t>(i));
+      }
+    }
+  }
+  decide();
+  for (Cell& cell : *cells) {
+    auto next = cell.kept.begin();
+    for (int32_t i = 0; i < static_cast<int32_t>(cell.is_protected.size()); ++i) {
+      if (next != cell.kept.end() && *next == i) {
+        ++next;
+      } else {
+        assert(!cell.is_protected[i]);
+        cell.evicted.push_back(i);
+      }
+    }
+  }
+}
+
+Status PolicyRun::Dispose(Cell& cell, SequenceCache& cache) {
+  SegmentList& list = cache.list(cell.layer, cell.kv_head);
+  CutInput input;
+  input.layer = cell.layer;
+  input.kv_head = cell.kv_head;
+  input.list = &list;
+  input.kept = cell.kept;
+  input.evicted = cell.evicted;
+  input.score = cell.score;
+  input.arena = &cache.arena();
+  std::vector<float>& state =
+      disposition_state_[static_cast<size_t>(cell.layer) * cache.shape().n_kv_head + cell.kv_head];
+  KVASIR_ASSIGN_OR_RETURN(ListContents contents, policy_->disposition->Cut(input, &state));
+  list.Replace(std::move(contents.sealed), std::move(contents.tail));
+  const int64_t n_extra = policy_->disposition->n_extra();
+  tap_.Cut(cell.layer, cell.kv_head, cell.kept, n_extra);
+  if (cell.role == HeadRole::kScored) {
+    HeadScores& scores = scores_[cell.layer][cell.kv_head];
+    HeadScores left(1, n_extra + static_cast<int64_t>(cell.kept.size()));
+    for (size_t i = 0; i < cell.kept.size(); ++i) left.at[n_extra + i] = scores.at[cell.kept[i]];
+    scores = std::move(left);
+  }
+  if (cache.selector() == nullptr) return Status::Ok();
+  return cache.selector()->Rebuild(cell.layer, cell.kv_head, list);
+}
+
+Status PolicyRun::Cut(int n_layer, SequenceCache& cache) {
+  std::vector<Cell> cells = Cells(n_layer, cache);
+  KVASIR_RETURN_IF_ERROR(Allot(n_layer, &cells));
+  Choose(&cells);
+  std::erase_if(cells, [](const Cell& cell) { return cell.evicted.empty(); });
+  if (cells.empty()) return Status::Ok();
+  cut_pos_ = n_pos_;
+  std::vector<Status> status(cells.size());
+  resources_.team->Run(static_cast<int64_t>(cells.size()),
+                       [&](int64_t i, int) { status[i] = Dispose(cells[i], cache); });
+  for (const Cell& cell : cells) n_evicted_ += static_cast<int64_t>(cell.evicted.size());
+  return First(status);
+}
+
+Status PolicyRun::Seal(SequenceCache& cache) {
+  if (!policy_->seals()) return Status::Ok();
+  const CacheShape& shape = cache.shape();
+  const Sealer sealer(policy_->codec_k, policy_->codec_v);
+  std::vector<Status> status(static_cast<size_t>(shape.n_layer) * shape.n_kv_head);
+  resources_.team->Run(static_cast<int64_t>(status.size()), [&](int64_t i, int) {
+    const int layer = static_cast<int>(i) / shape.n_kv_head;
+    const int kv_head = static_cast<int>(i) % shape.n_kv_head;
+    if (!Watched(layer)) return;
+    status[i] = sealer.Seal({layer, kv_head, resources_.rope ? resources_.rope(layer) : nullptr,
+                             &cache.arena()},
+                            cache.list(layer, kv_head));
+  });
+  return First(status);
+}
+
+int32_t PolicyRun::rewind_floor() const { return std::max(cut_pos_, tap_.rewind_floor()); }
+
+void PolicyRun::Truncate(const SequenceCache& cache, int32_t pos) {
+  n_pos_ = std::min(n_pos_, pos);
+  tap_.Truncate(cache, pos);
+  if (tokens_.size() > static_cast<size_t>(pos)) tokens_.resize(static_cast<size_t>(pos));
+  for (LayerScores& scores : scores_) scores.clear();
+  if (pos > 0) return;
+  cut_pos_ = 0;
+  decode_steps_ = 0;
+  for (auto& state : disposition_state_) state.clear();
+}
+
+}  // namespace kvasir

@@ -1,0 +1,21 @@
+// Small keys attract attention.
+#include "kvasir/policy/recipe.h"
+
+namespace kvasir {
+
+const PresetInfo& knorm_recipe() {
+  static constexpr ParamInfo params[] = {
+      {"budget", ParamType::kAmount, "50%", 1, 1e9, "tokens a head keeps, or a share"},
+      {"sinks", ParamType::kInt, "4", 0, 1e6, "first tokens that always stay"},
+      {"recent", ParamType::kInt, "32", 0, 1e6, "newest tokens that always stay"},
+  };
+  static constexpr PresetInfo info = {
+      .name = "knorm",
+      .summary = "tokens whose keys are small",
+      .card = "L2 norm, arXiv:2406.11430",
+      .params = params,
+      .text = "score=knorm budget=uniform({budget}) protect=sinks({sinks}),recent({recent})"};
+  return info;
+}
+
+}  // namespace kvasir
