@@ -5,9 +5,14 @@
 #include <charconv>
 #include <random>
 
+#include "kvasir/policy/codec_parts.h"
+
 namespace kvasir::cli {
 
-std::vector<std::string> CacheTypeNames() { return {"f16", "f32"}; }
+std::vector<std::string> CacheTypeNames() {
+  const auto names = CodecNames();
+  return {names.begin(), names.end()};
+}
 
 std::vector<Option> ModelOptions(ModelArgs& args) {
   return {
@@ -45,15 +50,12 @@ std::vector<Option> ContextOptions(ContextArgs& args) {
 }
 
 std::vector<Option> KvOptions(KvArgs& args) {
-  std::vector<std::string> recipes = CacheTypeNames();
-  recipes.insert(recipes.begin(), "exact");
   return {
       {.names = {"--kv"},
        .metavar = "RECIPE",
-       .help = "how the KV cache is kept: exact holds every token in the formats of -ctk and -ctv, "
-               "the name of a format sets both",
-       .target = &args.recipe,
-       .choices = recipes},
+       .help = "how the KV cache is kept, stored and read: exact, q8_0, snapkv:1024, "
+               "streaming:512+q8_0, ...; `kvasir recipes` lists them",
+       .target = &args.recipe},
       {.names = {"-ctk", "--cache-type-k"},
        .metavar = "TYPE",
        .help = "number format of cached keys",

@@ -55,8 +55,9 @@ Result<std::shared_ptr<Engine>> LoadEngine(const ModelArgs& model, const Context
   options.n_thread = std::max(model.n_thread, 0);
   options.n_ctx = context.n_ctx;
   options.n_ubatch = context.n_ubatch;
-  options.type_k = kv.recipe == "exact" ? kv.type_k : kv.recipe;
-  options.type_v = kv.recipe == "exact" ? kv.type_v : kv.recipe;
+  options.kv = kv.recipe;
+  options.type_k = kv.type_k;
+  options.type_v = kv.type_v;
   options.memory_limit = kv.memory;
   ProgressBar bar("load", ProgressUnit::kBytes);
   options.progress = [&bar](uint64_t done, uint64_t total) { bar.Update(done, total); };

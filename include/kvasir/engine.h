@@ -26,7 +26,11 @@ struct EngineOptions {
   int32_t n_ctx = 0;       // positions a session may reach; 0 = what the model was trained for.
                            // A limit, not an allocation: memory follows use
   int32_t n_ubatch = 512;  // tokens of one prefill chunk; cancellation is checked between chunks
-  std::string type_k = "f16";  // number formats of the cache, llama.cpp's names
+  // How the cache is kept, stored and read: a recipe, such as "exact", "q8_0" or
+  // "snapkv:1024+kivi:2"; `kvasir recipes` lists them.
+  std::string kv = "exact";
+  // Number formats of the cache, llama.cpp's names: short for k=TYPE and v=TYPE in the recipe.
+  std::string type_k = "f16";
   std::string type_v = "f16";
   int64_t memory_limit = 0;  // bytes over weights, cache and scratch; 0 = none
   // Load progress in bytes; may be empty.

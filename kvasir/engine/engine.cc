@@ -13,6 +13,7 @@
 #include "kvasir/model/forward.h"
 #include "kvasir/model/sampler.h"
 #include "kvasir/model/stop_strings.h"
+#include "kvasir/policy/policy_run.h"
 
 namespace kvasir {
 namespace {
@@ -21,6 +22,18 @@ using Clock = std::chrono::steady_clock;
 
 double SecondsSince(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+// The recipe with the cache types in it.
+Result<Recipe> RecipeOf(const EngineOptions& options) {
+  KVASIR_ASSIGN_OR_RETURN(Recipe recipe, Recipe::Parse(options.kv));
+  for (const auto& [kind, type] :
+       {std::pair{"k=", &options.type_k}, std::pair{"v=", &options.type_v}}) {
+    if (*type == "f16") continue;
+    KVASIR_ASSIGN_OR_RETURN(const Recipe codec, Recipe::Parse(kind + *type));
+    KVASIR_RETURN_IF_ERROR(recipe.AddAll(codec));
+  }
+  return recipe;
 }
 
 Status CheckRange(const char* option, int64_t value, int64_t low, int64_t high) {
@@ -65,13 +78,12 @@ struct Shared {
   ThreadTeam team;
   std::mutex turn;  // one session computes at a time
   std::unique_ptr<ForwardPass> forward;
-  TileFormat k_format = TileFormat::kF16, v_format = TileFormat::kF16;
+  std::shared_ptr<const KvPolicy> policy;
 };
 
 class SessionImpl final : public Session {
  public:
-  explicit SessionImpl(std::shared_ptr<Shared> shared)
-      : shared_(std::move(shared)), cache_(NewCache()) {}
+  explicit SessionImpl(std::shared_ptr<Shared> shared) : shared_(std::move(shared)) { Clear(); }
 
   Result<GenerateResult> Generate(
       std::span<const TokenId> prompt, const GenerateOptions& options,
@@ -80,16 +92,9 @@ class SessionImpl final : public Session {
 
   std::span<const TokenId> tokens() const override { return tokens_; }
   int64_t kv_bytes() const override { return cache_->bytes(); }
-  void Clear() override {
-    cache_ = NewCache();
-    tokens_.clear();
-  }
+  void Clear() override;
 
  private:
-  std::unique_ptr<SequenceCache> NewCache() const {
-    return std::make_unique<SequenceCache>(CacheShapeOf(shared_->model->spec), shared_->k_format,
-                                           shared_->v_format, shared_->arena);
-  }
   Result<GenerateResult> Continue(std::span<const TokenId> prompt, const GenerateOptions& options,
                                   const std::function<bool(const GeneratedToken&)>& on_token);
   Status AllLogits(std::span<const TokenId> tokens, const LogitsSink& sink);
@@ -98,16 +103,34 @@ class SessionImpl final : public Session {
   Status Rewind(std::span<const TokenId> prompt, GenerateResult* result);
   // Runs tokens from the held length on, chunk by chunk; leaves the last logits in logits_.
   Status Prefill(std::span<const TokenId> prompt, const GenerateOptions& options);
-  Status Feed(std::span<const TokenId> chunk, LogitsWanted wanted);
+  Status Feed(RunPhase phase, std::span<const TokenId> chunk, bool last, LogitsWanted wanted,
+              const LogitsSink& sink);
+  LogitsSink KeepLast();
   Status Decode(const GenerateOptions& options,
                 const std::function<bool(const GeneratedToken&)>& on_token, Sampler& sampler,
                 GenerateResult* result);
 
   std::shared_ptr<Shared> shared_;
   std::unique_ptr<SequenceCache> cache_;
+  std::unique_ptr<PolicyRun> run_;  // null when the policy has nothing to do
   std::vector<TokenId> tokens_;
   std::vector<float> logits_;
 };
+
+void SessionImpl::Clear() {
+  const KvPolicy& policy = *shared_->policy;
+  tokens_.clear();
+  cache_ = std::make_unique<SequenceCache>(CacheShapeOf(shared_->model->spec), policy.k_format(),
+                                           policy.v_format(), shared_->arena);
+  if (policy.is_passive()) return;
+  ForwardPass* forward = shared_->forward.get();
+  run_ = std::make_unique<PolicyRun>(
+      shared_->policy,
+      RunResources{.team = &shared_->team,
+                   .workspace = &forward->workspace(),
+                   .ledger = &shared_->ledger,
+                   .rope = [forward](int layer) { return &forward->rope(layer); }});
+}
 
 Status SessionImpl::CheckTokens(std::span<const TokenId> tokens) const {
   const int32_t n_vocab = shared_->model->spec.n_vocab;
@@ -131,22 +154,47 @@ Status SessionImpl::Rewind(std::span<const TokenId> prompt, GenerateResult* resu
         shared, cache_->rewind_floor());
     shared = 0;
   }
+  if (run_ != nullptr && shared > 0 && static_cast<int32_t>(shared) < run_->rewind_floor()) {
+    result->cache_note = fmt::format(
+        "{} tokens shared, 0 reused: what is kept was chosen when {} tokens were known (kv {})",
+        shared, run_->rewind_floor(), shared_->policy->recipe().ToString());
+    shared = 0;
+  }
   KVASIR_RETURN_IF_ERROR(cache_->Truncate(static_cast<int32_t>(shared)));
+  if (run_ != nullptr) run_->Truncate(*cache_, static_cast<int32_t>(shared));
   tokens_.resize(shared);
   result->n_prompt = static_cast<int64_t>(prompt.size());
   result->n_cached = static_cast<int64_t>(shared);
   return Status::Ok();
 }
 
-Status SessionImpl::Feed(std::span<const TokenId> chunk, LogitsWanted wanted) {
-  KVASIR_RETURN_IF_ERROR(shared_->forward->Run(
-      chunk, *cache_, wanted, [this](int64_t, int64_t n, const float* logits) {
-        const int64_t n_vocab = shared_->model->spec.n_vocab;
-        logits_.assign(logits + (n - 1) * n_vocab, logits + n * n_vocab);
-        return Status::Ok();
-      }));
-  tokens_.insert(tokens_.end(), chunk.begin(), chunk.end());
-  return Status::Ok();
+LogitsSink SessionImpl::KeepLast() {
+  return [this](int64_t, int64_t n, const float* logits) {
+    const int64_t n_vocab = shared_->model->spec.n_vocab;
+    logits_.assign(logits + (n - 1) * n_vocab, logits + n * n_vocab);
+    return Status::Ok();
+  };
+}
+
+Status SessionImpl::Feed(RunPhase phase, std::span<const TokenId> chunk, bool last,
+                         LogitsWanted wanted, const LogitsSink& sink) {
+  if (run_ == nullptr) {
+    KVASIR_RETURN_IF_ERROR(shared_->forward->Run(chunk, *cache_, wanted, sink));
+    tokens_.insert(tokens_.end(), chunk.begin(), chunk.end());
+    return Status::Ok();
+  }
+  if (tokens_.empty()) KVASIR_RETURN_IF_ERROR(run_->Attach(*cache_));
+  run_->BeginChunk(phase, chunk, last);
+  const Status status = shared_->forward->Run(chunk, *cache_, wanted, sink, run_.get());
+  if (cache_->n_pos() > static_cast<int32_t>(tokens_.size())) {
+    tokens_.insert(tokens_.end(), chunk.begin(), chunk.end());
+    KVASIR_RETURN_IF_ERROR(run_->EndChunk(*cache_));
+  } else if (run_->rewind_floor() > cache_->n_pos()) {
+    Clear();  // layers were cut for tokens that are not there
+  } else {
+    run_->Truncate(*cache_, cache_->n_pos());
+  }
+  return status;
 }
 
 Status SessionImpl::Prefill(std::span<const TokenId> prompt, const GenerateOptions& options) {
@@ -165,8 +213,8 @@ Status SessionImpl::Prefill(std::span<const TokenId> prompt, const GenerateOptio
     const size_t n =
         std::min(prompt.size() - tokens_.size(), static_cast<size_t>(shared_->options.n_ubatch));
     const bool last = tokens_.size() + n == prompt.size();
-    KVASIR_RETURN_IF_ERROR(
-        Feed(prompt.subspan(tokens_.size(), n), last ? LogitsWanted::kLast : LogitsWanted::kNone));
+    KVASIR_RETURN_IF_ERROR(Feed(RunPhase::kPrefill, prompt.subspan(tokens_.size(), n), last,
+                                last ? LogitsWanted::kLast : LogitsWanted::kNone, KeepLast()));
     report();
   }
   return Status::Ok();
@@ -222,7 +270,8 @@ Status SessionImpl::Decode(const GenerateOptions& options,
       result->finish = FinishReason::kContextFull;
       break;
     }
-    KVASIR_RETURN_IF_ERROR(Feed(std::span(&token.id, 1), LogitsWanted::kLast));
+    KVASIR_RETURN_IF_ERROR(Feed(RunPhase::kDecode, std::span(&token.id, 1), /*last=*/false,
+                                LogitsWanted::kLast, KeepLast()));
   }
   std::string rest = stop.Push(detokenizer.Finish());
   if (!stop.stopped()) rest += stop.Finish();
@@ -270,11 +319,11 @@ Status SessionImpl::AllLogits(std::span<const TokenId> tokens, const LogitsSink&
     const size_t first = tokens_.size();
     const auto chunk = tokens.subspan(
         first, std::min(tokens.size() - first, static_cast<size_t>(shared_->options.n_ubatch)));
-    KVASIR_RETURN_IF_ERROR(shared_->forward->Run(
-        chunk, *cache_, LogitsWanted::kAll, [&](int64_t begin, int64_t n, const float* logits) {
-          return sink(static_cast<int64_t>(first) + begin, n, logits);
-        }));
-    tokens_.insert(tokens_.end(), chunk.begin(), chunk.end());
+    KVASIR_RETURN_IF_ERROR(Feed(RunPhase::kPrefill, chunk, first + chunk.size() == tokens.size(),
+                                LogitsWanted::kAll,
+                                [&](int64_t begin, int64_t n, const float* logits) {
+                                  return sink(static_cast<int64_t>(first) + begin, n, logits);
+                                }));
   }
   return Status::Ok();
 }
@@ -329,10 +378,7 @@ Result<std::shared_ptr<Engine>> LoadEngine(EngineOptions options) {
   KVASIR_RETURN_IF_ERROR(CheckRange("threads", options.n_thread, 0, 1024));
   KVASIR_RETURN_IF_ERROR(CheckRange("ubatch-size", options.n_ubatch, 1, 65536));
   KVASIR_RETURN_IF_ERROR(CheckRange("ctx-size", options.n_ctx, 0, INT32_MAX));
-  KVASIR_ASSIGN_OR_RETURN(const TileFormat k_format,
-                          ParseTileFormat("cache-type-k", options.type_k));
-  KVASIR_ASSIGN_OR_RETURN(const TileFormat v_format,
-                          ParseTileFormat("cache-type-v", options.type_v));
+  KVASIR_ASSIGN_OR_RETURN(const Recipe recipe, RecipeOf(options));
   KVASIR_ASSIGN_OR_RETURN(std::shared_ptr<const Model> model,
                           LoadModel(options.model_path, {.progress = options.progress}));
   if (options.n_ctx == 0) options.n_ctx = model->spec.n_ctx_train;
@@ -342,8 +388,13 @@ Result<std::shared_ptr<Engine>> LoadEngine(EngineOptions options) {
     return Status::OutOfMemory(fmt::format("threads: expected {}, the system gave {}",
                                            options.n_thread, shared->team.size()));
   }
-  shared->k_format = k_format;
-  shared->v_format = v_format;
+  const Model* weights = shared->model.get();
+  KVASIR_ASSIGN_OR_RETURN(
+      shared->policy,
+      KvPolicy::Compile(recipe,
+                        {.shape = CacheShapeOf(weights->spec), .is_special = [weights](TokenId id) {
+                           return weights->tokenizer->TokenBytes(id).empty();
+                         }}));
   KVASIR_ASSIGN_OR_RETURN(shared->weights,
                           ByteCharge::Take(shared->ledger, ByteKind::kWeights,
                                            static_cast<int64_t>(shared->model->weight_bytes)));

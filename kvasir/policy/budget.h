@@ -38,7 +38,8 @@ struct BudgetInput {
 
 class BudgetAllocator : public Part {
  public:
-  // Tokens of a scored cell, on average over all cells. Shares are of the positions seen.
+  // Tokens of a scored cell, on average over all cells. Shares are of the positions seen, and never
+  // less than what is protected.
   virtual Amount amount() const = 0;
   // A number about a layer, taken once before its cut, for Weights. `scores` are reduced and
   // shaped.

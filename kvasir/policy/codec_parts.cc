@@ -2,27 +2,33 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
+#include "kvasir/codecs/registry.h"
+#include "kvasir/policy/recipe_text.h"
 
 namespace kvasir {
 
-std::vector<std::string_view> CodecNames() { return {"f16", "f32"}; }
+std::vector<std::string_view> CodecNames() {
+  std::vector<std::string_view> names;
+  for (const CodecEntry& entry : Codecs()) names.push_back(entry.info->name);
+  return names;
+}
 
 Result<PartCall> CanonicalCodec(const PartCall& call) {
-  const std::vector<std::string_view> names = CodecNames();
-  if (std::find(names.begin(), names.end(), call.name) == names.end()) {
-    const std::string nearest = NearestName(call.name, names);
-    return Status::NotFound(fmt::format("no codec is called '{}'{}", call.name,
+  if (FindCodec(call.name) == nullptr) {
+    const std::string nearest = NearestName(call.name, CodecNames());
+    return Status::NotFound(fmt::format("recipe: no codec is called '{}'{}", call.name,
                                         nearest.empty() ? "" : "; did you mean " + nearest + "?"));
   }
-  if (!call.args.empty()) {
-    return Status::InvalidArgument(fmt::format("{} takes no parameters", call.name));
-  }
-  return call;
+  KVASIR_ASSIGN_OR_RETURN(const auto codec, MakeCodec(call.name, call.args));
+  KVASIR_ASSIGN_OR_RETURN(std::vector<RecipeItem> items, SplitRecipe(codec->name()));
+  return std::move(items.front().calls.front());
 }
 
 Result<CodecChoice> MakeCodecChoice(const PartCall& call) {
-  return CodecChoice{call.name == "f32" ? TileFormat::kF32 : TileFormat::kF16, nullptr};
+  if (call.args.empty() && call.name == "f16") return CodecChoice{TileFormat::kF16, nullptr};
+  if (call.args.empty() && call.name == "f32") return CodecChoice{TileFormat::kF32, nullptr};
+  KVASIR_ASSIGN_OR_RETURN(auto codec, MakeCodec(call.name, call.args));
+  return CodecChoice{TileFormat::kF16, std::move(codec)};
 }
 
 }  // namespace kvasir

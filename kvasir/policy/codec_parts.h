@@ -11,13 +11,14 @@
 namespace kvasir {
 
 std::vector<std::string_view> CodecNames();
-// Errors: kNotFound with the nearest name; kInvalidArgument for its arguments.
+// The call as its codec spells it. Errors: kNotFound with the nearest name; kInvalidArgument for
+// its arguments.
 Result<PartCall> CanonicalCodec(const PartCall& call);
 
-// A number format for one side: `codec` is null where the dense tail is all there is.
+// A number format for one side.
 struct CodecChoice {
-  TileFormat dense = TileFormat::kF16;
-  std::shared_ptr<const KvCodec> codec;
+  TileFormat dense = TileFormat::kF16;   // of the tail
+  std::shared_ptr<const KvCodec> codec;  // null where the dense tail is all there is
 };
 Result<CodecChoice> MakeCodecChoice(const PartCall& call);
 

@@ -25,7 +25,8 @@ Status ForSegments(const SegmentList& list, std::span<const int32_t> tokens, con
     base = end;
     return inside.empty() ? Status::Ok() : visit(shared, segment, std::span<const int32_t>(inside));
   };
-  for (const auto& segment : list.sealed()) KVASIR_RETURN_IF_ERROR(visit_segment(segment, *segment));
+  for (const auto& segment : list.sealed())
+    KVASIR_RETURN_IF_ERROR(visit_segment(segment, *segment));
   return visit_segment(nullptr, list.tail());
 }
 
@@ -101,23 +102,22 @@ Status GatherSegment(const std::shared_ptr<const Segment>& shared, const Segment
     return Status::Ok();
   }
   if (segment.bias() == nullptr) {
-    return ForRows(segment, tokens, [&](std::span<const int32_t> pos, const float* k,
-                                        const float* v) {
-      return contents->tail.Append(pos, k, v, segment.head_dim());
-    });
+    return ForRows(segment, tokens,
+                   [&](std::span<const int32_t> pos, const float* k, const float* v) {
+                     return contents->tail.Append(pos, k, v, segment.head_dim());
+                   });
   }
   FlushTail(contents);
   size_t done = 0;
-  return ForRows(segment, tokens, [&](std::span<const int32_t> pos, const float* k,
-                                      const float* v) {
-    const std::vector<float> bias = BiasOf(segment, tokens.subspan(done, pos.size()));
-    done += pos.size();
-    KVASIR_ASSIGN_OR_RETURN(
-        std::shared_ptr<const Segment> dense,
-        MakeDenseSegment(contents->tail.layout(), arena, pos, k, v, bias));
-    contents->sealed.push_back(std::move(dense));
-    return Status::Ok();
-  });
+  return ForRows(
+      segment, tokens, [&](std::span<const int32_t> pos, const float* k, const float* v) {
+        const std::vector<float> bias = BiasOf(segment, tokens.subspan(done, pos.size()));
+        done += pos.size();
+        KVASIR_ASSIGN_OR_RETURN(std::shared_ptr<const Segment> dense,
+                                MakeDenseSegment(contents->tail.layout(), arena, pos, k, v, bias));
+        contents->sealed.push_back(std::move(dense));
+        return Status::Ok();
+      });
 }
 
 }  // namespace
@@ -125,12 +125,12 @@ Status GatherSegment(const std::shared_ptr<const Segment>& shared, const Segment
 Result<ListContents> GatherKept(const SegmentList& list, std::span<const int32_t> kept,
                                 SlabArena& arena) {
   ListContents contents = {{}, Tail(list.tail().layout(), arena)};
-  KVASIR_RETURN_IF_ERROR(ForSegments(
-      list, kept,
-      [&](const std::shared_ptr<const Segment>& shared, const Segment& segment,
-          std::span<const int32_t> tokens) {
-        return GatherSegment(shared, segment, tokens, arena, &contents);
-      }));
+  KVASIR_RETURN_IF_ERROR(ForSegments(list, kept,
+                                     [&](const std::shared_ptr<const Segment>& shared,
+                                         const Segment& segment, std::span<const int32_t> tokens) {
+                                       return GatherSegment(shared, segment, tokens, arena,
+                                                            &contents);
+                                     }));
   return contents;
 }
 

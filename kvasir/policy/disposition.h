@@ -29,10 +29,10 @@ struct CutInput {
 
 class Disposition : public Part {
  public:
-  // The list after the cut: `n_extra` tokens of the disposition's own making, such as a compensation
-  // token, then the kept ones in order, with their positions. `state` belongs to this (layer, kv
-  // head) and starts empty; it is forked with the sequence. Called for different heads from
-  // different threads at once.
+  // The list after the cut: `n_extra` tokens of the disposition's own making, such as a
+  // compensation token, then the kept ones in order, with their positions. `state` belongs to this
+  // (layer, kv head) and starts empty; it is forked with the sequence. Called for different heads
+  // from different threads at once.
   virtual Result<ListContents> Cut(const CutInput& input, std::vector<float>* state) const = 0;
   virtual int64_t n_extra() const { return 0; }
 };
@@ -42,7 +42,8 @@ class Disposition : public Part {
 // tokens do not change.
 Result<ListContents> GatherKept(const SegmentList& list, std::span<const int32_t> kept,
                                 SlabArena& arena);
-// Tokens (ascending indices) of the list as f32 rows: k_roped and v, each (tokens.size(), head_dim).
+// Tokens (ascending indices) of the list as f32 rows: k_roped and v, each (tokens.size(),
+// head_dim).
 Status DecodeTokens(const SegmentList& list, std::span<const int32_t> tokens, float* k, float* v);
 // The bias of such tokens, base 2; empty when none has any.
 std::vector<float> GatherBias(const SegmentList& list, std::span<const int32_t> tokens);

@@ -23,6 +23,8 @@ class Protector : public Part {
   virtual void Mark(const ProtectInput& input, std::span<uint8_t> flags) const = 0;
   // Tokens it marks at most; -1 = depends on the text.
   virtual int64_t max_tokens() const = 0;
+  // Whether these are the newest tokens, which other parts may name too.
+  virtual bool is_recent() const { return false; }
 };
 
 // One (layer, kv head).

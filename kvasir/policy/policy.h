@@ -52,7 +52,9 @@ class KvPolicy {
     return roles_[static_cast<size_t>(layer) * target_.shape.n_kv_head + kv_head];
   }
   uint32_t needs() const { return needs_; }
-  // Newest tokens that are always kept, and tokens that protectors may name in all.
+  // Tokens that stay in every head, as far as that is known before the text is.
+  int64_t protected_tokens() const;
+  // Newest tokens that stay because the scorer cannot judge them.
   int32_t protected_recent() const { return scorer == nullptr ? 0 : scorer->unjudged_recent(); }
 
   std::shared_ptr<const Scorer> scorer;  // null: heads alone decide
@@ -68,7 +70,8 @@ class KvPolicy {
 
  private:
   KvPolicy() = default;
-  Status Make();
+  Status MakeCodecs();
+  Status MakeKeeping();
   Status CheckTogether() const;
 
   Recipe recipe_;

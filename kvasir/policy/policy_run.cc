@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <numeric>
 
 #include "kvasir/policy/sealer.h"
 
@@ -88,7 +89,7 @@ Status PolicyRun::AfterAttend(int layer, const LayerQueries& queries, SequenceCa
       tap_.Observe(layer, queries, cache, *resources_.team, *resources_.workspace));
   if (!policy_->evicts() || !policy_->schedule->each_layer()) return Status::Ok();
   if (phase_ != RunPhase::kPrefill || !last_chunk_ || !Watched(layer)) return Status::Ok();
-  if (Fits(cache)) return Status::Ok();
+  if (Fits(cache, layer + 1)) return Status::Ok();
   KVASIR_RETURN_IF_ERROR(ScoreLayer(layer, cache));
   return Cut(layer + 1, cache);
 }
@@ -98,17 +99,19 @@ Status PolicyRun::EndChunk(SequenceCache& cache) {
   if (phase_ == RunPhase::kDecode) decode_steps_ += n_chunk_;
   if (CutIsDue()) {
     decode_steps_ = 0;
-    if (!Fits(cache)) {
+    if (!Fits(cache, cache.shape().n_layer)) {
       for (int layer = 0; layer < cache.shape().n_layer; ++layer) {
         if (Watched(layer)) KVASIR_RETURN_IF_ERROR(ScoreLayer(layer, cache));
       }
       KVASIR_RETURN_IF_ERROR(Cut(cache.shape().n_layer, cache));
     }
   }
-  for (LayerScores& scores : scores_) scores.clear();
+  // Evict before sealing.
   const bool will_cut = policy_->evicts() && phase_ == RunPhase::kPrefill && !last_chunk_ &&
                         !policy_->schedule->each_chunk();
-  return will_cut ? Status::Ok() : Seal(cache);
+  const Status sealed = will_cut ? Status::Ok() : Seal(cache);
+  for (LayerScores& scores : scores_) scores.clear();
+  return sealed;
 }
 
 bool PolicyRun::CutIsDue() const {
@@ -121,7 +124,8 @@ bool PolicyRun::CutIsDue() const {
          (last_chunk_ && schedule.at_prefill_end() && !schedule.each_layer());
 }
 
-bool PolicyRun::Fits(const SequenceCache& cache) const {
+// Layers from `first_pending` on are yet to take the chunk.
+bool PolicyRun::Fits(const SequenceCache& cache, int first_pending) const {
   if (policy_->scorer == nullptr || !policy_->keep->fills_budget()) return false;
   int64_t held = 0, n_cell = 0;
   for (int layer = 0; layer < cache.shape().n_layer; ++layer) {
@@ -130,7 +134,7 @@ bool PolicyRun::Fits(const SequenceCache& cache) const {
       const HeadRole role = policy_->role(layer, kv_head);
       if (role == HeadRole::kProtectedOnly) return false;
       if (role == HeadRole::kWhole) continue;
-      held += cache.list(layer, kv_head).n_kv();
+      held += cache.list(layer, kv_head).n_kv() + (layer >= first_pending ? n_chunk_ : 0);
       ++n_cell;
     }
   }
@@ -158,8 +162,8 @@ Status PolicyRun::ScoreLayer(int layer, const SequenceCache& cache) {
   resources_.team->Run(shape.n_kv_head, [&](int64_t task, int thread) {
     const int kv_head = static_cast<int>(task);
     if (policy_->role(layer, kv_head) != HeadRole::kScored) return;
-    scores[task] = HeadScores(scorer.per_query_head() ? shape.group() : 1,
-                              cache.list(layer, kv_head).n_kv());
+    scores[task] =
+        HeadScores(scorer.per_query_head() ? shape.group() : 1, cache.list(layer, kv_head).n_kv());
     status[task] =
         scorer.Score(context, kv_head, resources_.workspace->thread(thread), &scores[task]);
   });
@@ -194,8 +198,7 @@ std::vector<PolicyRun::Cell> PolicyRun::Cells(int n_layer, const SequenceCache& 
       cell.role = policy_->role(layer, kv_head);
       if (cell.role == HeadRole::kWhole) continue;
       cell.is_protected = Protected(cache.list(layer, kv_head));
-      cell.n_protected =
-          std::count(cell.is_protected.begin(), cell.is_protected.end(), uint8_t{1});
+      cell.n_protected = std::count(cell.is_protected.begin(), cell.is_protected.end(), uint8_t{1});
       if (cell.role == HeadRole::kScored) {
         cell.score = scores_[layer][kv_head].at;
       } else {
@@ -231,7 +234,12 @@ Status PolicyRun::Allot(int n_layer, std::vector<Cell>* cells) const {
   BudgetInput input;
   input.shape = &policy_->target().shape;
   input.cells = budget_cells;
-  input.total = policy_->budget->amount().Of(n_pos_) * n_cell;
+  const Amount amount = policy_->budget->amount();
+  input.total = amount.Of(n_pos_) * n_cell;
+  // A share of a short text may be less than what always stays; a number of tokens is a promise.
+  if (amount.tokens < 0) {
+    input.total = std::max(input.total, std::accumulate(floors.begin(), floors.end(), int64_t{0}));
+  }
   input.layer_statistic = statistics_;
   std::vector<double> weights(scored.size());
   policy_->budget->Weights(input, weights);
@@ -256,13 +264,12 @@ void PolicyRun::Choose(std::vector<Cell>* cells) const {
     for (size_t i = 0; i < kept.size(); ++i) together[i]->kept = std::move(kept[i]);
     together.clear();
   };
-  const KeepScope scope =
-      policy_->keep == nullptr ? KeepScope::kHead : policy_->keep->scope();
+  const KeepScope scope = policy_->keep == nullptr ? KeepScope::kHead : policy_->keep->scope();
   for (Cell& cell : *cells) {
     if (cell.role == HeadRole::kScored) {
-      const bool apart = scope == KeepScope::kHead ||
-                         (scope == KeepScope::kLayer && !together.empty() &&
-                          together.back()->layer != cell.layer);
+      const bool apart =
+          scope == KeepScope::kHead ||
+          (scope == KeepScope::kLayer && !together.empty() && together.back()->layer != cell.layer);
       if (apart) decide();
       together.push_back(&cell);
     } else {
@@ -334,9 +341,13 @@ Status PolicyRun::Seal(SequenceCache& cache) {
     const int layer = static_cast<int>(i) / shape.n_kv_head;
     const int kv_head = static_cast<int>(i) % shape.n_kv_head;
     if (!Watched(layer)) return;
-    status[i] = sealer.Seal({layer, kv_head, resources_.rope ? resources_.rope(layer) : nullptr,
-                             &cache.arena()},
-                            cache.list(layer, kv_head));
+    SegmentList& list = cache.list(layer, kv_head);
+    Sealer::Place place = {
+        layer, kv_head, resources_.rope ? resources_.rope(layer) : nullptr, &cache.arena(), {}};
+    if (!scores_[layer].empty() && scores_[layer][kv_head].n == list.n_kv()) {
+      place.importance = scores_[layer][kv_head].at;
+    }
+    status[i] = sealer.Seal(place, list);
   });
   return First(status);
 }

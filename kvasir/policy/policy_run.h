@@ -63,7 +63,7 @@ class PolicyRun final : public LayerObserver {
   // Reduced and shaped scores of a layer, and its statistic.
   Status ScoreLayer(int layer, const SequenceCache& cache);
   // Whether the budget leaves nothing to do.
-  bool Fits(const SequenceCache& cache) const;
+  bool Fits(const SequenceCache& cache, int first_pending) const;
   bool CutIsDue() const;
   // Cuts layers [0, n_layer), all scored.
   Status Cut(int n_layer, SequenceCache& cache);

@@ -99,6 +99,10 @@ Status AddNamed(const RecipeItem& item, Recipe* recipe) {
       return Status::InvalidArgument(
           fmt::format("recipe: {} takes one part, found '{}'", item.kind, item.text));
     }
+    if (kinds.front() == PartKind::kBudget && call.name.front() >= '0' &&
+        call.name.front() <= '9') {
+      call = {"uniform", {{"", call.name}}};
+    }
     if (kinds.front() == PartKind::kKeep) {
       if (std::optional<PartCall> shape = TakePool(&call)) {
         KVASIR_RETURN_IF_ERROR(recipe->Add(PartKind::kShape, std::move(*shape), item.text));
@@ -195,6 +199,15 @@ Status Recipe::Add(PartKind kind, PartCall call, std::string_view source) {
   }
   source_[at] = source;
   parts_[at].push_back(std::move(call));
+  return Status::Ok();
+}
+
+Status Recipe::AddAll(const Recipe& other) {
+  for (int i = 0; i < kPartKinds; ++i) {
+    for (const PartCall& call : other.parts_[i]) {
+      KVASIR_RETURN_IF_ERROR(Add(static_cast<PartKind>(i), call, other.source_[i]));
+    }
+  }
   return Status::Ok();
 }
 

@@ -10,7 +10,7 @@
 //   arg    := value | name "=" value
 //
 // A kind that is set twice is refused, naming both. `codec=X` sets k=X and v=X. keep=R(pool=N)
-// is short for shape=maxpool(N).
+// is short for shape=maxpool(N), budget=N for budget=uniform(N).
 #pragma once
 
 #include <array>

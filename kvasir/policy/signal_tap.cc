@@ -14,11 +14,11 @@ Status VisitQueryWeights(int layer, int kv_head, const LayerQueries& queries,
   const int block = AttendScratch::kMaxRows / group;
   for (int first = 0; first < n_query; first += block) {
     const int n = std::min(block, n_query - first);
-    KVASIR_RETURN_IF_ERROR(cache.VisitWeights(
-        layer, kv_head, queries, first, n, scratch,
-        [&](const float* weights, int stride, int, int64_t token, int n_token) {
-          sink(weights, stride, first, n, token, n_token);
-        }));
+    KVASIR_RETURN_IF_ERROR(
+        cache.VisitWeights(layer, kv_head, queries, first, n, scratch,
+                           [&](const float* weights, int stride, int, int64_t token, int n_token) {
+                             sink(weights, stride, first, n, token, n_token);
+                           }));
   }
   return Status::Ok();
 }
@@ -178,9 +178,8 @@ void SignalTap::Truncate(const SequenceCache& cache, int32_t pos) {
 Result<SignalTap> SignalTap::Fork() const {
   SignalTap fork(shape_, window_, column_sums_, watched_, ledger_);
   for (size_t layer = 0; layer < charges_.size(); ++layer) {
-    KVASIR_ASSIGN_OR_RETURN(
-        fork.charges_[layer],
-        ByteCharge::Take(*ledger_, ByteKind::kIndex, charges_[layer].bytes()));
+    KVASIR_ASSIGN_OR_RETURN(fork.charges_[layer],
+                            ByteCharge::Take(*ledger_, ByteKind::kIndex, charges_[layer].bytes()));
   }
   fork.windows_ = windows_;
   fork.columns_ = columns_;

@@ -8,6 +8,7 @@ class Recent final : public Protector {
  public:
   explicit Recent(const PartArgs& args) : n_(args.Int("n")) {}
   int64_t max_tokens() const override { return n_; }
+  bool is_recent() const override { return true; }
   void Mark(const ProtectInput& input, std::span<uint8_t> flags) const override {
     for (size_t i = 0; i < flags.size(); ++i) {
       if (input.pos[i] >= input.n_pos - n_) flags[i] = 1;

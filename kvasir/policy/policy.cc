@@ -1,0 +1,214 @@
+#include "kvasir/policy/policy.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "kvasir/policy/codec_parts.h"
+
+namespace kvasir {
+namespace {
+
+// What is meant where a recipe evicts and leaves a kind open.
+constexpr std::pair<PartKind, const char*> kDefaults[] = {
+    {PartKind::kReduce, "mean"},      {PartKind::kShape, "none"},
+    {PartKind::kHeads, "equal"},      {PartKind::kKeep, "topk"},
+    {PartKind::kDisposition, "drop"}, {PartKind::kPosition, "original"},
+    {PartKind::kSchedule, "prefill"}};
+
+std::string Show(const Recipe& recipe, PartKind kind) {
+  std::string text;
+  for (const PartCall& call : recipe.parts(kind)) {
+    text += text.empty() ? fmt::format("{}=", PartKindName(kind)) : ",";
+    text += call.ToString();
+  }
+  return text;
+}
+
+PartCall CallOf(const Recipe& recipe, PartKind kind) {
+  if (recipe.has(kind)) return recipe.parts(kind).front();
+  for (const auto& [default_kind, name] : kDefaults) {
+    if (default_kind == kind) return {name, {}};
+  }
+  return {};
+}
+
+// Makes a part and adds what it needs to `needs`.
+template <typename T>
+Status MakeOne(PartKind kind, const PartCall& call, uint32_t* needs,
+               std::shared_ptr<const T>* out) {
+  const PartInfo* info = FindPart(kind, call.name);
+  if (info == nullptr) {
+    return Status::NotFound(
+        fmt::format("recipe: {} has no part '{}'", PartKindName(kind), call.name));
+  }
+  KVASIR_ASSIGN_OR_RETURN(
+      const PartArgs args,
+      PartArgs::Make(fmt::format("{}={}", PartKindName(kind), call.name), info->params, call.args));
+  KVASIR_ASSIGN_OR_RETURN(std::shared_ptr<const Part> part, info->make(args));
+  *out = std::dynamic_pointer_cast<const T>(std::move(part));
+  assert(*out != nullptr);
+  *needs |= info->needs;
+  return Status::Ok();
+}
+
+}  // namespace
+
+Result<std::shared_ptr<const KvPolicy>> KvPolicy::Compile(const Recipe& recipe,
+                                                          const PolicyTarget& target) {
+  std::shared_ptr<KvPolicy> policy(new KvPolicy);
+  policy->recipe_ = recipe;
+  policy->target_ = target;
+  policy->target_.shape.window.resize(static_cast<size_t>(target.shape.n_layer), 0);
+  KVASIR_RETURN_IF_ERROR(policy->MakeCodecs());
+  KVASIR_RETURN_IF_ERROR(policy->MakeKeeping());
+  KVASIR_RETURN_IF_ERROR(policy->CheckTogether());
+  return std::shared_ptr<const KvPolicy>(std::move(policy));
+}
+
+Status KvPolicy::MakeCodecs() {
+  for (const auto& [kind, format, codec] : {std::tuple{PartKind::kCodecK, &k_format_, &codec_k},
+                                            std::tuple{PartKind::kCodecV, &v_format_, &codec_v}}) {
+    if (!recipe_.has(kind)) continue;
+    KVASIR_ASSIGN_OR_RETURN(CodecChoice choice, MakeCodecChoice(recipe_.parts(kind).front()));
+    *format = choice.dense;
+    *codec = std::move(choice.codec);
+    if (*codec == nullptr) continue;
+    KVASIR_RETURN_IF_ERROR((*codec)->CheckShape(target_.shape.head_dim));
+  }
+  if (!recipe_.has(PartKind::kSelect)) return Status::Ok();
+  return MakeOne(PartKind::kSelect, recipe_.parts(PartKind::kSelect).front(), &needs_, &select);
+}
+
+Status KvPolicy::MakeKeeping() {
+  const auto make = [&](PartKind kind, auto* out) {
+    return MakeOne(kind, CallOf(recipe_, kind), &needs_, out);
+  };
+  const CacheShape& shape = target_.shape;
+  roles_.assign(static_cast<size_t>(shape.n_layer) * shape.n_kv_head, HeadRole::kScored);
+  const bool scores = recipe_.has(PartKind::kScore), budgets = recipe_.has(PartKind::kBudget);
+  evicts_ = scores || budgets || recipe_.has(PartKind::kHeads);
+  if (!evicts_) {
+    for (const PartKind kind :
+         {PartKind::kReduce, PartKind::kShape, PartKind::kProtect, PartKind::kKeep,
+          PartKind::kDisposition, PartKind::kPosition, PartKind::kSchedule}) {
+      if (!recipe_.has(kind)) continue;
+      return Status::InvalidArgument(
+          fmt::format("recipe: {} has nothing to act on: nothing is evicted without score= and "
+                      "budget=, or heads=",
+                      Show(recipe_, kind)));
+    }
+    return Status::Ok();
+  }
+  if (scores && !budgets) {
+    return Status::InvalidArgument(
+        fmt::format("recipe: {} ranks tokens, but no budget= says how many stay",
+                    Show(recipe_, PartKind::kScore)));
+  }
+  if (budgets && !scores) {
+    return Status::InvalidArgument(
+        fmt::format("recipe: {} limits what is held, but no score= says which tokens stay",
+                    Show(recipe_, PartKind::kBudget)));
+  }
+  std::shared_ptr<const HeadClassifier> heads;
+  KVASIR_RETURN_IF_ERROR(make(PartKind::kHeads, &heads));
+  KVASIR_ASSIGN_OR_RETURN(roles_, heads->Roles(shape));
+  KVASIR_RETURN_IF_ERROR(make(PartKind::kDisposition, &disposition));
+  KVASIR_RETURN_IF_ERROR(make(PartKind::kSchedule, &schedule));
+  for (const PartCall& call : recipe_.parts(PartKind::kProtect)) {
+    KVASIR_RETURN_IF_ERROR(MakeOne(PartKind::kProtect, call, &needs_, &protectors.emplace_back()));
+  }
+  const bool any_scored =
+      std::find(roles_.begin(), roles_.end(), HeadRole::kScored) != roles_.end();
+  if (!scores) {
+    if (!any_scored) return Status::Ok();
+    return Status::InvalidArgument(
+        fmt::format("recipe: {} leaves heads to be scored, but there is no score=",
+                    Show(recipe_, PartKind::kHeads)));
+  }
+  KVASIR_RETURN_IF_ERROR(make(PartKind::kScore, &scorer));
+  KVASIR_RETURN_IF_ERROR(make(PartKind::kReduce, &reducer));
+  KVASIR_RETURN_IF_ERROR(make(PartKind::kShape, &shaper));
+  KVASIR_RETURN_IF_ERROR(make(PartKind::kBudget, &budget));
+  return make(PartKind::kKeep, &keep);
+}
+
+int64_t KvPolicy::protected_tokens() const {
+  // Newest tokens are counted once, whoever names them.
+  int64_t sum = 0, recent = protected_recent();
+  for (size_t i = 0; i < protectors.size(); ++i) {
+    const int64_t n = std::max<int64_t>(0, protectors[i]->max_tokens());
+    if (protectors[i]->is_recent()) {
+      recent = std::max(recent, n);
+    } else {
+      sum += n;
+    }
+  }
+  return sum + recent;
+}
+
+Status KvPolicy::CheckTogether() const {
+  const auto refuse = [&](PartKind a, PartKind b, std::string_view why) {
+    return Status::InvalidArgument(fmt::format(
+        "recipe: {} and {} cannot work together: {}", Show(recipe_, a),
+        b == PartKind::kSchedule && !recipe_.has(b) ? "schedule=prefill" : Show(recipe_, b), why));
+  };
+  if ((needs_ & kNeedTokens) != 0 && !target_.is_special) {
+    return Status::InvalidArgument(
+        fmt::format("recipe: {} needs a vocabulary", Show(recipe_, PartKind::kProtect)));
+  }
+  if (!evicts_) return Status::Ok();
+  const bool repeats = schedule->each_chunk() || schedule->decode_every() > 0;
+  for (const auto& [kind, codec, side] : {std::tuple{PartKind::kCodecK, codec_k, KvSide::kKey},
+                                          std::tuple{PartKind::kCodecV, codec_v, KvSide::kValue}}) {
+    if (codec != nullptr && repeats && !codec->can_gather(side)) {
+      return refuse(kind, PartKind::kSchedule,
+                    "the codec encodes tokens together and cannot give up single ones later");
+    }
+  }
+  if (scorer == nullptr) return Status::Ok();
+  const Amount amount = budget->amount();
+  if (amount.tokens >= 0 && amount.tokens < protected_tokens()) {
+    return Status::InvalidArgument(fmt::format(
+        "recipe: {} is below the {} tokens that always stay ({}{}{})",
+        Show(recipe_, PartKind::kBudget), protected_tokens(), Show(recipe_, PartKind::kProtect),
+        recipe_.has(PartKind::kProtect) && protected_recent() > 0 ? " " : "",
+        protected_recent() > 0
+            ? fmt::format("{} keeps {}", Show(recipe_, PartKind::kScore), protected_recent())
+            : ""));
+  }
+  const bool all_layers = (needs_ & kNeedAllLayers) != 0 || keep->scope() == KeepScope::kModel;
+  if (schedule->each_layer() && all_layers) {
+    return refuse((needs_ & kNeedAllLayers) != 0 ? PartKind::kBudget : PartKind::kKeep,
+                  PartKind::kSchedule,
+                  "it compares tokens of all layers, and a cascade cuts the first ones early");
+  }
+  if ((needs_ & kNeedColumnSums) != 0 && schedule->each_chunk()) {
+    return refuse(
+        PartKind::kScore, PartKind::kSchedule,
+        "sums over all queries lose their meaning when tokens go before the queries came");
+  }
+  if ((needs_ & kNeedReplay) != 0 && (schedule->each_chunk() || schedule->each_layer())) {
+    return refuse(PartKind::kScore, PartKind::kSchedule,
+                  "the prompt is seen again only when it is complete");
+  }
+  if (reducer->joins_heads() && !keep->even_heads()) {
+    return refuse(PartKind::kReduce, PartKind::kKeep,
+                  "one set of tokens for all heads leaves no heads to tell apart");
+  }
+  return Status::Ok();
+}
+
+double KvPolicy::bits_per_element(KvSide side) const {
+  const auto& codec = side == KvSide::kKey ? codec_k : codec_v;
+  if (codec != nullptr) return codec->bits_per_element(side, target_.shape.head_dim);
+  return (side == KvSide::kKey ? k_format_ : v_format_) == TileFormat::kF16 ? 16 : 32;
+}
+
+double KvPolicy::bytes_per_token() const {
+  const CacheShape& shape = target_.shape;
+  const double bits = bits_per_element(KvSide::kKey) + bits_per_element(KvSide::kValue);
+  return bits / 8 * shape.head_dim * shape.n_kv_head * shape.n_layer;
+}
+
+}  // namespace kvasir
