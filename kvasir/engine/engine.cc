@@ -103,6 +103,10 @@ class SessionImpl final : public Session {
   Status Rewind(std::span<const TokenId> prompt, GenerateResult* result);
   // Runs tokens from the held length on, chunk by chunk; leaves the last logits in logits_.
   Status Prefill(std::span<const TokenId> prompt, const GenerateOptions& options);
+  // Refuses a prompt that cannot fit the byte limit before any of it is computed.
+  Status Admit(int64_t n_prompt) const;
+  // Evicts by the recipe's overflow rule until a chunk of n tokens fits.
+  Status EnsureRoom(int64_t n_token);
   Status Feed(RunPhase phase, std::span<const TokenId> chunk, bool last, LogitsWanted wanted,
               const LogitsSink& sink);
   LogitsSink KeepLast();
@@ -168,6 +172,32 @@ Status SessionImpl::Rewind(std::span<const TokenId> prompt, GenerateResult* resu
   return Status::Ok();
 }
 
+Status SessionImpl::Admit(int64_t n_prompt) const {
+  const KvPolicy& policy = *shared_->policy;
+  if (shared_->ledger.limit() == 0 || policy.makes_room()) return Status::Ok();
+  const int64_t needed =
+      policy.forecast_bytes(n_prompt, shared_->options.n_ubatch) - cache_->bytes();
+  if (needed <= shared_->ledger.available()) return Status::Ok();
+  return Status::OutOfMemory(fmt::format(
+      "a prompt of {} tokens needs {} of KV with --kv {}; {} of {} are free ({}). A smaller format "
+      "(--kv int4h), a hard cap (--kv keydiff:1024) or overflow=stream may fit",
+      n_prompt, FormatBytes(needed), policy.recipe().ToString(),
+      FormatBytes(shared_->ledger.available()), FormatBytes(shared_->ledger.limit()),
+      shared_->ledger.Describe()));
+}
+
+Status SessionImpl::EnsureRoom(int64_t n_token) {
+  // Slabs grow by up to 2 MiB at a time, for every size of block.
+  constexpr int64_t kSlack = int64_t{8} << 20;
+  const KvPolicy& policy = *shared_->policy;
+  if (shared_->ledger.limit() == 0 || !policy.makes_room() || tokens_.empty()) return Status::Ok();
+  const int64_t needed = policy.forecast_bytes(n_token, n_token) + kSlack;
+  for (int round = 0; shared_->ledger.available() < needed && round < 8; ++round) {
+    KVASIR_RETURN_IF_ERROR(run_->MakeRoom(*cache_));
+  }
+  return Status::Ok();
+}
+
 LogitsSink SessionImpl::KeepLast() {
   return [this](int64_t, int64_t n, const float* logits) {
     const int64_t n_vocab = shared_->model->spec.n_vocab;
@@ -184,6 +214,7 @@ Status SessionImpl::Feed(RunPhase phase, std::span<const TokenId> chunk, bool la
     return Status::Ok();
   }
   if (tokens_.empty()) KVASIR_RETURN_IF_ERROR(run_->Attach(*cache_));
+  KVASIR_RETURN_IF_ERROR(EnsureRoom(static_cast<int64_t>(chunk.size())));
   run_->BeginChunk(phase, chunk, last);
   const Status status = shared_->forward->Run(chunk, *cache_, wanted, sink, run_.get());
   if (cache_->n_pos() > static_cast<int32_t>(tokens_.size())) {
@@ -295,6 +326,7 @@ Result<GenerateResult> SessionImpl::Continue(
   std::lock_guard turn(shared_->turn);
   GenerateResult result;
   KVASIR_RETURN_IF_ERROR(Rewind(prompt, &result));
+  KVASIR_RETURN_IF_ERROR(Admit(static_cast<int64_t>(prompt.size())));
   Sampler sampler(options.sampling, n_vocab);
   for (TokenId id : prompt) sampler.Accept(id);
   auto start = Clock::now();

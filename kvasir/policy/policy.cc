@@ -62,6 +62,7 @@ Result<std::shared_ptr<const KvPolicy>> KvPolicy::Compile(const Recipe& recipe,
   policy->target_.shape.window.resize(static_cast<size_t>(target.shape.n_layer), 0);
   KVASIR_RETURN_IF_ERROR(policy->MakeCodecs());
   KVASIR_RETURN_IF_ERROR(policy->MakeKeeping());
+  KVASIR_RETURN_IF_ERROR(policy->MakeOverflow());
   KVASIR_RETURN_IF_ERROR(policy->CheckTogether());
   return std::shared_ptr<const KvPolicy>(std::move(policy));
 }
@@ -133,6 +134,12 @@ Status KvPolicy::MakeKeeping() {
   return make(PartKind::kKeep, &keep);
 }
 
+Status KvPolicy::MakeOverflow() {
+  if (!recipe_.has(PartKind::kOverflow)) return Status::Ok();
+  return MakeOne(PartKind::kOverflow, recipe_.parts(PartKind::kOverflow).front(), &needs_,
+                 &overflow);
+}
+
 int64_t KvPolicy::protected_tokens() const {
   // Newest tokens are counted once, whoever names them.
   int64_t sum = 0, recent = protected_recent();
@@ -156,6 +163,13 @@ Status KvPolicy::CheckTogether() const {
   if ((needs_ & kNeedTokens) != 0 && !target_.is_special) {
     return Status::InvalidArgument(
         fmt::format("recipe: {} needs a vocabulary", Show(recipe_, PartKind::kProtect)));
+  }
+  for (const auto& [kind, codec, side] : {std::tuple{PartKind::kCodecK, codec_k, KvSide::kKey},
+                                          std::tuple{PartKind::kCodecV, codec_v, KvSide::kValue}}) {
+    if (codec != nullptr && makes_room() && !codec->can_gather(side)) {
+      return refuse(kind, PartKind::kOverflow,
+                    "the codec encodes tokens together and cannot give up single ones later");
+    }
   }
   if (!evicts_) return Status::Ok();
   const bool repeats = schedule->each_chunk() || schedule->decode_every() > 0;
@@ -203,6 +217,40 @@ double KvPolicy::bits_per_element(KvSide side) const {
   const auto& codec = side == KvSide::kKey ? codec_k : codec_v;
   if (codec != nullptr) return codec->bits_per_element(side, target_.shape.head_dim);
   return (side == KvSide::kKey ? k_format_ : v_format_) == TileFormat::kF16 ? 16 : 32;
+}
+
+int64_t KvPolicy::forecast_bytes(int64_t n_token, int64_t chunk) const {
+  const CacheShape& shape = target_.shape;
+  const auto side_bytes = [&](KvSide side, const std::shared_ptr<const KvCodec>& codec,
+                              TileFormat format, int64_t held) {
+    const double dense_bytes = format == TileFormat::kF16 ? 2 : 4;
+    int64_t n_dense = held;
+    if (codec != nullptr) {
+      const TailRule rule = codec->tail(side);
+      n_dense = std::min(held, chunk + rule.keep + rule.block + rule.sinks);
+    }
+    return shape.head_dim * (static_cast<double>(n_dense) * dense_bytes +
+                             static_cast<double>(held - n_dense) * bits_per_element(side) / 8);
+  };
+  double bytes = 0;
+  for (int layer = 0; layer < shape.n_layer; ++layer) {
+    for (int kv_head = 0; kv_head < shape.n_kv_head; ++kv_head) {
+      int64_t held = n_token;
+      if (shape.window[layer] > 0) {
+        held = std::min<int64_t>(held, shape.window[layer] + chunk);
+      } else if (evicts_ && schedule->each_chunk()) {
+        const HeadRole head = role(layer, kv_head);
+        if (head == HeadRole::kScored) {
+          held = std::min(held, budget->amount().Of(n_token) + chunk);
+        } else if (head == HeadRole::kProtectedOnly) {
+          held = std::min(held, protected_tokens() + chunk);
+        }
+      }
+      bytes += side_bytes(KvSide::kKey, codec_k, k_format_, held) +
+               side_bytes(KvSide::kValue, codec_v, v_format_, held);
+    }
+  }
+  return static_cast<int64_t>(bytes);
 }
 
 double KvPolicy::bytes_per_token() const {

@@ -11,6 +11,7 @@
 #include "kvasir/policy/budget.h"
 #include "kvasir/policy/disposition.h"
 #include "kvasir/policy/keep.h"
+#include "kvasir/policy/overflow.h"
 #include "kvasir/policy/recipe.h"
 #include "kvasir/policy/schedule.h"
 #include "kvasir/policy/scorer.h"
@@ -40,13 +41,18 @@ class KvPolicy {
   // Bytes of one token in all layers at these formats.
   double bytes_per_token() const;
 
+  // Largest bytes of keys and values while a sequence of n tokens is read in chunks, before any
+  // overflow: payloads, without the slack of slabs.
+  int64_t forecast_bytes(int64_t n_token, int64_t chunk) const;
+
   // Formats of the dense tail.
   TileFormat k_format() const { return k_format_; }
   TileFormat v_format() const { return v_format_; }
   // Whether tokens are ever evicted; the parts below are set only then.
   bool evicts() const { return evicts_; }
   // Whether a sequence needs a PolicyRun at all.
-  bool is_passive() const { return !evicts_ && !seals() && select == nullptr; }
+  bool is_passive() const { return !evicts_ && !seals() && select == nullptr && !makes_room(); }
+  bool makes_room() const { return overflow != nullptr && overflow->makes_room(); }
   bool seals() const { return codec_k != nullptr || codec_v != nullptr; }
   HeadRole role(int layer, int kv_head) const {
     return roles_[static_cast<size_t>(layer) * target_.shape.n_kv_head + kv_head];
@@ -67,11 +73,13 @@ class KvPolicy {
   std::shared_ptr<const Schedule> schedule;
   std::shared_ptr<const KvCodec> codec_k, codec_v;  // null = dense
   std::shared_ptr<const SelectPart> select;         // null = everything is read
+  std::shared_ptr<const OverflowRule> overflow;     // null = refuse
 
  private:
   KvPolicy() = default;
   Status MakeCodecs();
   Status MakeKeeping();
+  Status MakeOverflow();
   Status CheckTogether() const;
 
   Recipe recipe_;

@@ -352,6 +352,30 @@ Status PolicyRun::Seal(SequenceCache& cache) {
   return First(status);
 }
 
+Status PolicyRun::MakeRoom(SequenceCache& cache) {
+  bool gave = false;
+  for (int layer = 0; layer < cache.shape().n_layer; ++layer) {
+    for (int kv_head = 0; Watched(layer) && kv_head < cache.shape().n_kv_head; ++kv_head) {
+      SegmentList& list = cache.list(layer, kv_head);
+      const int64_t before = list.n_kv();
+      if (AfterMakingRoom(before) == before) continue;
+      std::vector<int32_t> kept;
+      KVASIR_RETURN_IF_ERROR(policy_->overflow->Choose(list, &kept));
+      KVASIR_ASSIGN_OR_RETURN(ListContents contents, GatherKept(list, kept, cache.arena()));
+      list.Replace(std::move(contents.sealed), std::move(contents.tail));
+      tap_.Cut(layer, kv_head, kept, 0);
+      if (cache.selector() != nullptr) {
+        KVASIR_RETURN_IF_ERROR(cache.selector()->Rebuild(layer, kv_head, list));
+      }
+      n_evicted_ += before - static_cast<int64_t>(kept.size());
+      gave = true;
+    }
+  }
+  if (!gave) return Status::OutOfMemory("nothing is left that could be evicted");
+  cut_pos_ = n_pos_;
+  return Status::Ok();
+}
+
 int32_t PolicyRun::rewind_floor() const { return std::max(cut_pos_, tap_.rewind_floor()); }
 
 void PolicyRun::Truncate(const SequenceCache& cache, int32_t pos) {

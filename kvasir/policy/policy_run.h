@@ -43,6 +43,10 @@ class PolicyRun final : public LayerObserver {
   // budget; kOutOfMemory, and then every list is whole, cut or not.
   Status EndChunk(SequenceCache& cache);
 
+  // Lets tokens go by the recipe's overflow rule, in every full layer. Errors: kOutOfMemory when
+  // what stays cannot be copied, or when lists are too short to give anything.
+  Status MakeRoom(SequenceCache& cache);
+
   // Tokens at positions below this stand in a cache that was cut when later tokens were known: a
   // rewind to below it is not what a shorter prompt would have left.
   int32_t rewind_floor() const;
