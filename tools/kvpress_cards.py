@@ -1,4 +1,4 @@
-"""What the cards of token-keeping methods say they keep, in f64 from attention, keys and values.
+"""What the cards of token-keeping methods say they keep, in f64 from attention and keys.
 
 Shares nothing with kvpress: a second opinion for make_kvpress_fixtures.py. Where published code is
 known to differ from the method, the card wins, and the reason is told:
@@ -15,11 +15,10 @@ import numpy as np
 
 @dataclass
 class Observed:
-    """By layer: attention (n_head, T, T), keys and values (n_kv, T, head_dim)."""
+    """By layer: attention (n_head, T, T), keys (n_kv, T, head_dim)."""
 
     attention: list
     keys: list
-    values: list
 
     @property
     def n_token(self):

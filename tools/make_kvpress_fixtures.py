@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
-"""Writes tests/fixtures/kvpress: which tokens NVIDIA/kvpress keeps, for presses that Kvasir has too.
+"""Writes tests/fixtures/kvpress: tokens that NVIDIA/kvpress keeps, for presses that Kvasir has too.
 
 Two tiny random llama models (HF folders, f16 weights computed in f32) and, per press, PRESS.json:
 
     press    how it was constructed
-    scores   file of f32 scores as the press computed them, (n_layer, n_kv_head, n_token) each
-    cases    model, ratio (share removed), scores_at (index of the scores, absent without any),
-             kept (layer, kv head, ascending positions) as found in kvpress's cache or mask, and
-             `card`: {reason, kept} where the method's card says something else, by
-             kvpress_cards.py, which computes every card in f64 from attention and keys alone.
+    scores   file of f32 scores as the innermost press computed them
+    cases    model, ratio (share removed), scores_at (where the case's scores start in the file,
+             in floats; (n_layer, n_kv_head, n_token)), replay (tokens read after the prompt), kept
+             (layer, kv head, ascending positions) as found in kvpress's cache or mask, and card
+             {reason, kept} where the method's card says something else, by kvpress_cards.py,
+             which computes every card in f64 from attention and keys alone
 
 cases.json holds the models' tokens. Needs torch, transformers < 5.3, kvpress and what
 make_model_fixtures.py needs. The committed files come from torch 2.6.0, transformers 5.2.0 and
@@ -78,9 +79,11 @@ PRESSES = {
     ),
     "criticalkv": lambda r: kvpress.CriticalKVPress(kvpress.SnapKVPress(r, window_size=8)),
     "expected_attention": lambda r: kvpress.ExpectedAttentionPress(r),
+    "kvzip": lambda r: kvpress.KVzipPress(r),
     "lagkv": lambda r: kvpress.LagKVPress(r, lag_size=24),
 }
 NEEDS_EAGER = {"observed"}
+SCORES_SAY_NOTHING = {"random", "streaming"}
 
 
 def random_weights(cfg, rng):
@@ -143,23 +146,42 @@ def observe(folder, tokens):
     return kvpress_cards.Observed(
         attention=[a[0].double().numpy() for a in out.attentions],
         keys=[layer.keys[0].double().numpy() for layer in cache.layers],
-        values=[layer.values[0].double().numpy() for layer in cache.layers],
     )
 
 
-def record_scores(press, into):
-    """Has the press, or the one that it wraps, leave its scores in `into`, by layer."""
-    scorer = press
-    while hasattr(scorer, "press"):
-        scorer = scorer.press
-    original = scorer.score
+class Recorder:
+    """Has a press, or the one that it wraps, leave what it computes here."""
 
-    def score(module, *args, **kwargs):
-        scores = original(module, *args, **kwargs)
-        into.append(scores[0].clone().numpy())
-        return scores
+    def __init__(self, press):
+        self.scores = []  # by layer
+        self.replay = []  # tokens that KVzip reads after the prompt
+        if isinstance(press, kvpress.KVzipPress):
+            self.after(press, "prepare", lambda pairs: self.replay.extend(pairs[0][1][0].tolist()))
+            press.compress_post = self.before_compress_post(press)
+            return
+        while hasattr(press, "press"):
+            press = press.press
+        self.after(press, "score", lambda scores: self.scores.append(scores[0].clone().numpy()))
 
-    scorer.score = score
+    def before_compress_post(self, press):
+        compress_post = press.compress_post
+
+        def recorded(model):
+            self.scores.extend(layer[0].clone().numpy() for layer in press.score_val)
+            compress_post(model)
+
+        return recorded
+
+    @staticmethod
+    def after(press, name, see):
+        method = getattr(press, name)
+
+        def recorded(*args, **kwargs):
+            result = method(*args, **kwargs)
+            see(result)
+            return result
+
+        setattr(press, name, recorded)
 
 
 def positions_in(full, kept):
@@ -170,11 +192,11 @@ def positions_in(full, kept):
 
 
 @torch.no_grad()
-def kept_by(model, press, tokens):
-    """Positions by layer and kv head, and the scores."""
-    ids, full, cache, scores = torch.tensor([tokens]), DynamicCache(), DynamicCache(), []
+def run(model, press, tokens):
+    """Positions kept, by layer and kv head, and what the press computed."""
+    ids, full, cache = torch.tensor([tokens]), DynamicCache(), DynamicCache()
     model(ids, past_key_values=full)
-    record_scores(press, scores)
+    recorder = Recorder(press)
     with press(model):
         model(ids, past_key_values=cache)
     kept = []
@@ -188,16 +210,7 @@ def kept_by(model, press, tokens):
         keep = np.ones((n_head, n), bool)
         keep[masked[1].numpy(), masked[2].numpy()] = False
         kept.append([np.flatnonzero(row).tolist() for row in keep])
-    return kept, np.stack(scores).astype("<f4")
-
-
-def describe(press):
-    inner = getattr(press, "press", None)
-    shown = {k: v for k, v in vars(press).items() if k not in ("press", "score", "_ratio")}
-    shown.pop("compression_ratio", None)
-    if inner is not None:
-        shown = {"press": describe(inner), **shown}
-    return f"{type(press).__name__}({', '.join(f'{k}={v}' for k, v in shown.items())})"
+    return kept, recorder
 
 
 def same_but_for_ties(kept, other, scores, pooled):
@@ -217,40 +230,67 @@ def n_kept(kept):
     return sum(len(head) for layer in kept for head in layer)
 
 
+def describe(press):
+    """The constructor call, the share removed left out."""
+    own = vars(type(press)).get("__dataclass_fields__", vars(press))
+    names = [name for name in own if name not in ("press", "score", "compression_ratio")]
+    inner = [f"press={describe(press.press)}"] if hasattr(press, "press") else []
+    arguments = inner + [f"{name}={getattr(press, name)}" for name in names]
+    return f"{type(press).__name__}({', '.join(arguments)})"
+
+
+class Blobs:
+    """Different arrays of f32, one after the other."""
+
+    def __init__(self):
+        self.at, self.bytes = {}, b""
+
+    def index_of(self, array):
+        """In floats; adds what is new."""
+        blob = array.astype("<f4").tobytes()
+        if blob not in self.at:
+            self.at[blob] = len(self.bytes) // 4
+            self.bytes += blob
+        return self.at[blob]
+
+
+def make_case(name, press, ratio, model, tokens, seen, blobs):
+    """The case without its model's name, and what to print."""
+    kept, recorder = run(model, press, tokens)
+    scores = np.stack(recorder.scores)
+    case = {"ratio": ratio}
+    if name not in SCORES_SAY_NOTHING:
+        case["scores_at"] = blobs.index_of(scores)
+    if recorder.replay:
+        case["replay"] = recorder.replay
+    case["kept"] = kept
+    card = kvpress_cards.kept_by_card(press, ratio, seen)
+    if card is None:
+        return case, f"keeps {n_kept(kept)}, no card"
+    reason, card_kept = card
+    if same_but_for_ties(kept, card_kept, scores, isinstance(press, kvpress.AdaKVPress)):
+        return case, f"keeps {n_kept(kept)}, card agrees"
+    case["card"] = {"reason": reason, "kept": card_kept}
+    return case, f"keeps {n_kept(kept)}, card {n_kept(card_kept)}: {reason}"
+
+
 def make_press(out, name, models):
-    make, cases, blobs = PRESSES[name], [], []
-    for model_name, (loaded, tokens, observed) in models.items():
+    cases, blobs = [], Blobs()
+    for model_name, (loaded, tokens, seen) in models.items():
         for ratio in RATIOS:
-            press = make(ratio)
+            press = PRESSES[name](ratio)
             window = getattr(getattr(press, "press", press), "window_size", 0)
             if int(len(tokens) * (1 - ratio)) <= window:
                 continue
             model = loaded["eager" if name in NEEDS_EAGER else "sdpa"]
-            kept, scores = kept_by(model, press, tokens)
-            case = {"model": model_name, "ratio": ratio}
-            if name not in ("random", "streaming"):
-                blob = scores.tobytes()
-                if blob not in blobs:
-                    blobs.append(blob)
-                # Models differ in shape: the index is in floats.
-                case["scores_at"] = sum(map(len, blobs[: blobs.index(blob)])) // 4
-            case["kept"] = kept
-            card = kvpress_cards.kept_by_card(press, ratio, observed)
-            verdict = "no card"
-            if card is not None:
-                reason, card_kept = card
-                verdict = "equal"
-                if not same_but_for_ties(kept, card_kept, scores, isinstance(press, kvpress.AdaKVPress)):
-                    case["card"] = {"reason": reason, "kept": card_kept}
-                    verdict = f"differs ({n_kept(card_kept)} tokens): {reason}"
-            cases.append(case)
-            print(f"{name:20} {model_name} {ratio:4} keeps {n_kept(kept):4} {verdict}")
-    fixture = {"press": describe(make(0.5))}
-    if blobs:
+            case, verdict = make_case(name, press, ratio, model, tokens, seen, blobs)
+            cases.append({"model": model_name, **case})
+            print(f"{name:18} {model_name} {ratio:4} {verdict}")
+    fixture = {"press": describe(PRESSES[name](0.5))}
+    if blobs.bytes:
         fixture["scores"] = f"{name}.f32"
-        (out / f"{name}.f32").write_bytes(b"".join(blobs))
-    fixture["cases"] = cases
-    write_compact(out / f"{name}.json", fixture)
+        (out / f"{name}.f32").write_bytes(blobs.bytes)
+    write_compact(out / f"{name}.json", {**fixture, "cases": cases})
 
 
 def write_compact(path, value):
