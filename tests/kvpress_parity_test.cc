@@ -75,21 +75,15 @@ std::vector<float> ReadFloats(const std::string& name) {
   return floats;
 }
 
-std::vector<TokenId> TokensOf(const std::string& model) {
-  for (const auto& listed : ReadJson("cases.json").at("cases")) {
-    if (listed.at("model") == model) return listed.at("tokens");
-  }
-  return {};
-}
-
 std::vector<Case> CasesOf(const Method& method) {
   const auto fixture = ReadJson(method.fixture + ".json");
+  const auto tokens = ReadJson("tokens.json");
   std::vector<float> scores;
   if (fixture.contains("scores")) scores = ReadFloats(fixture.at("scores"));
   std::vector<Case> cases;
   for (const auto& listed : fixture.at("cases")) {
     Case c{.model = listed.at("model"), .ratio = listed.at("ratio")};
-    c.tokens = TokensOf(c.model);
+    c.tokens = tokens.at(c.model).get<std::vector<TokenId>>();
     c.by_card = method.side == Side::kCard && listed.contains("card");
     c.kept = (c.by_card ? listed.at("card") : listed).at("kept").get<Kept>();
     if (!c.by_card && listed.contains("scores_at")) {

@@ -11,7 +11,7 @@ Two tiny random llama models (HF folders, f16 weights computed in f32) and, per 
              {reason, kept} where the method's card says something else, by kvpress_cards.py,
              which computes every card in f64 from attention and keys alone
 
-cases.json holds the models' tokens. Needs torch, transformers < 5.3, kvpress and what
+tokens.json holds the models' tokens. Needs torch, transformers < 5.3, kvpress and what
 make_model_fixtures.py needs. The committed files come from torch 2.6.0, transformers 5.2.0 and
 kvpress 0.5.5, and are written again to the byte by:
 
@@ -315,10 +315,7 @@ def main():
         tokens_of[name] = make_model(folder, name)
         loaded = {kind: load(folder, kind) for kind in ("eager", "sdpa")}
         models[name] = (loaded, tokens_of[name], observe(folder, tokens_of[name]))
-    write_compact(
-        args.out / "cases.json",
-        {"cases": [{"model": name, "tokens": tokens} for name, tokens in tokens_of.items()]},
-    )
+    (args.out / "tokens.json").write_text(json.dumps(tokens_of) + "\n")
     for name in PRESSES:
         make_press(args.out, name, models)
 
