@@ -6,6 +6,9 @@ known to differ from the method, the card wins, and the reason is told:
 - budgets are integers that sum exactly, protected tokens counted inside;
 - average pooling at the ends is over the tokens that are there;
 - equal scores: the lower position first.
+
+With `published` the same functions do what kvpress does. That its sets come out then shows that the
+reason told is the whole difference.
 """
 
 from dataclasses import dataclass
@@ -30,19 +33,21 @@ def grouped(x, n_kv):
     return x.reshape(n_kv, -1, x.shape[-1])
 
 
-def average_pool(x, size):
-    """Mean over the neighbours that exist."""
+def average_pool(x, size, zeros):
+    """Mean over the neighbours that exist, or with zeros beyond the ends."""
     reach = size // 2
     padded = np.pad(x, ((0, 0), (reach, reach)))
-    there = np.pad(np.ones(x.shape[-1]), reach)
+    there = np.pad(np.ones(x.shape[-1]), reach, constant_values=float(zeros))
     windows = [slice(i, i + x.shape[-1]) for i in range(2 * reach + 1)]
     return sum(padded[:, w] for w in windows) / sum(there[w] for w in windows)
 
 
-def window_scores(seen, layer, rows, pool=1):
-    """(n_kv, T - rows): attention of the last `rows` queries to what lies before them."""
+def window_scores(seen, layer, press, published):
+    """(n_kv, T - window): attention of the last queries to what lies before them."""
+    rows = press.window_size
     a = seen.attention[layer][:, -rows:, :-rows].mean(axis=1)
-    return average_pool(grouped(a, len(seen.keys[layer])).mean(axis=1), pool)
+    heads = grouped(a, len(seen.keys[layer])).mean(axis=1)
+    return average_pool(heads, press.kernel_size, zeros=published)
 
 
 def protect(scores, first=0, last=0):
@@ -74,13 +79,23 @@ def apportion(weights, total, low, high):
     return whole
 
 
-def pyramid_budgets(seen, n, window, beta):
+def pyramid_budgets(seen, n, press):
     """(n_layer, n_kv), n on average: window + a line from 2r - r/beta to r/beta, r = n - window."""
-    n_layer, n_kv = len(seen.keys), len(seen.keys[0])
+    n_layer, n_kv, window = len(seen.keys), len(seen.keys[0]), press.window_size
     rest = n - window
-    line = window + np.linspace(2 * rest - rest / beta, rest / beta, n_layer)
+    line = window + np.linspace(2 * rest - rest / press.beta, rest / press.beta, n_layer)
     flat = apportion(np.repeat(line, n_kv), n * n_layer * n_kv, window, seen.n_token)
     return flat.reshape(n_layer, n_kv)
+
+
+def published_pyramid_budgets(seen, press):
+    """The window is not taken off first, and each layer is rounded by itself."""
+    n_layer, n_kv, window = len(seen.keys), len(seen.keys[0]), press.window_size
+    mean = seen.n_token * (1 - press.compression_ratio)
+    high = min(2 * mean - mean / press.beta, seen.n_token - window)
+    low = 2 * mean - high
+    layers = np.linspace(high, low, n_layer) if high >= low >= window else np.full(n_layer, mean)
+    return np.repeat(np.rint(layers).astype(int), n_kv).reshape(n_layer, n_kv)
 
 
 def pooled(scores, n, floor):
@@ -94,80 +109,107 @@ def pooled(scores, n, floor):
     return [sorted(kept) for kept in own]
 
 
-def knorm(seen, n, press):
-    return "", uniform([-np.linalg.norm(k, axis=-1) for k in seen.keys], n)
+def knorm(seen, n, press, published):
+    return uniform([-np.linalg.norm(k, axis=-1) for k in seen.keys], n)
 
 
-def streaming(seen, n, press):
+def streaming(seen, n, press, published):
     kept = list(range(press.n_sink)) + list(range(seen.n_token - n + press.n_sink, seen.n_token))
-    return "", [[kept for _ in k] for k in seen.keys]
+    return [[kept for _ in k] for k in seen.keys]
 
 
-def tova(seen, n, press):
+def tova(seen, n, press, published):
     rows = [a[:, -1, :-1].mean(axis=0) for a in seen.attention]
     shared = [[row] * len(k) for row, k in zip(rows, seen.keys)]
-    return "", uniform([protect(np.array(s), last=1) for s in shared], n)
+    return uniform([protect(np.array(s), last=1) for s in shared], n)
 
 
-def h2o(seen, n, press):
+def h2o(seen, n, press, published):
     """Half of the budget for the newest, the rest by raw sums."""
-    recent = n // 2
-    scores = [grouped(a.sum(axis=1), len(k)).mean(axis=1)[:, : seen.n_token - recent]
-              for a, k in zip(seen.attention, seen.keys)]
-    reason = "H2O ranks by summed, not mean, attention and gives half of the budget to the newest"
-    return reason, uniform([protect(s, last=recent) for s in scores], n)
+    recent, n_seen = (0, np.arange(seen.n_token, 0, -1)) if published else (n // 2, 1)
+    sums = [a.sum(axis=1) / n_seen for a in seen.attention]
+    scores = [grouped(a, len(k)).mean(axis=1)[:, : seen.n_token - recent]
+              for a, k in zip(sums, seen.keys)]
+    return uniform([protect(s, last=recent) for s in scores], n)
 
 
-NO_PADDING = "the zeros of average pooling at the ends count there, not in the card"
+def snapkv_scores(seen, press, published):
+    return [protect(window_scores(seen, i, press, published), last=press.window_size)
+            for i in range(len(seen.keys))]
 
 
-def snapkv_scores(seen, press):
-    return [protect(window_scores(seen, i, press.window_size, press.kernel_size),
-                    last=press.window_size) for i in range(len(seen.keys))]
+def snapkv(seen, n, press, published):
+    return uniform(snapkv_scores(seen, press, published), n)
 
 
-def snapkv(seen, n, press):
-    return NO_PADDING, uniform(snapkv_scores(seen, press), n)
+def pyramidkv(seen, n, press, published):
+    budgets = (published_pyramid_budgets(seen, press) if published
+               else pyramid_budgets(seen, n, press))
+    scores = snapkv_scores(seen, press, published)
+    return [[best(head, m) for head, m in zip(*rows)] for rows in zip(scores, budgets)]
 
 
-def pyramidkv(seen, n, press):
-    budgets = pyramid_budgets(seen, n, press.window_size, press.beta)
-    scores = snapkv_scores(seen, press)
-    reason = ("the window is not counted when layer budgets are made, which therefore differ, do "
-              "not sum to the total and are equal where the last would be below the window")
-    return reason, [[best(head, m) for head, m in zip(layer, row)]
-                    for layer, row in zip(scores, budgets)]
-
-
-def adakv(seen, n, press):
+def adakv(seen, n, press, published):
     if hasattr(press.press, "window_size"):
-        scores = snapkv_scores(seen, press.press)
+        scores = snapkv_scores(seen, press.press, published)
     else:
         scores = [-np.linalg.norm(k, axis=-1) for k in seen.keys]
-    return NO_PADDING, [pooled(layer, n, press.alpha_safeguard) for layer in scores]
+    return [pooled(layer, n, press.alpha_safeguard) for layer in scores]
 
 
-def keydiff(seen, n, press):
+def keydiff(seen, n, press, published):
     units = [k / np.linalg.norm(k, axis=-1, keepdims=True) for k in seen.keys]
     means = [u.mean(axis=1) for u in units]
     cosines = [np.einsum("htd,hd->ht", u, m / np.linalg.norm(m, axis=-1, keepdims=True))
                for u, m in zip(units, means)]
-    return "", uniform([-c for c in cosines], n)
+    return uniform([-c for c in cosines], n)
 
 
+def chunkkv(seen, n, press, published):
+    """Whole chunks by mean score; the last one taken is cut to the budget."""
+    size, window, kept = press.chunk_length, press.press.window_size, []
+    for layer, keys in enumerate(seen.keys):
+        scores = window_scores(seen, layer, press.press, published)
+        if published:
+            scores = np.pad(scores, ((0, 0), (0, window)), constant_values=scores.max() + 1)
+        starts = range(0, scores.shape[1], size)
+        means = np.array([scores[:, i : i + size].mean() for i in starts])
+        if published:
+            chunks = best(means, max(1, int(len(means) * (1 - press.compression_ratio))))
+            one = [t for c in chunks for t in range(c * size, min((c + 1) * size, seen.n_token))]
+        else:
+            spread = np.repeat(means, size)[None, : scores.shape[1]]
+            one = best(protect(spread, last=window)[0], n)
+        kept.append([one] * len(keys))
+    return kept
+
+
+PADDING = "zeros beyond the ends count in average pooling and lower the first tokens"
+# Press -> (card, why kvpress may differ)
 CARDS = {
-    "KnormPress": knorm,
-    "StreamingLLMPress": streaming,
-    "TOVAPress": tova,
-    "ObservedAttentionPress": h2o,
-    "SnapKVPress": snapkv,
-    "PyramidKVPress": pyramidkv,
-    "AdaKVPress": adakv,
-    "KeyDiffPress": keydiff,
+    "KnormPress": (knorm, ""),
+    "StreamingLLMPress": (streaming, ""),
+    "TOVAPress": (tova, ""),
+    "ObservedAttentionPress": (
+        h2o, "tokens rank by mean attention, H2O's by its sum, with half of the budget for the "
+             "newest"),
+    "SnapKVPress": (snapkv, PADDING),
+    "PyramidKVPress": (
+        pyramidkv, "layer budgets are made without setting the window aside, rounded one by one, "
+                   "and equal where the last would be below the window; " + PADDING),
+    "AdaKVPress": (adakv, PADDING),
+    "KeyDiffPress": (keydiff, ""),
+    "ChunkKVPress": (
+        chunkkv, "the budget counts chunks instead of tokens, and the window, which scores above "
+                 "all, lifts the chunks it lies in instead of being kept as such"),
 }
 
 
-def kept_by_card(press, ratio, seen):
-    """(reason why it may differ, kept by layer and kv head), or None without a card."""
-    card = CARDS.get(type(press).__name__)
-    return card and card(seen, int(seen.n_token * (1 - ratio)), press)
+def kept_by_card(press, ratio, seen, published=False):
+    """Kept by layer and kv head, or None without a card."""
+    card, _ = CARDS.get(type(press).__name__, (None, None))
+    return card and card(seen, int(seen.n_token * (1 - ratio)), press, published)
+
+
+def reason(press):
+    return CARDS[type(press).__name__][1]
