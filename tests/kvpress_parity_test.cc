@@ -223,6 +223,8 @@ const Method kMethods[] = {
      "score=window(8) reduce=mean shape=avgpool(5) budget=pyramid({budget},20)"},
     {"pyramidkv_w8_b4", Side::kCard,
      "score=window(8) reduce=mean shape=avgpool(5) budget=pyramid({budget},4)"},
+    {"chunkkv_c10", Side::kCard,
+     "score=window(8) reduce=all shape=chunks(10) budget=uniform({budget})"},
     {"adakv_k1", Side::kKvpress, "adakv({budget},window=8,pool=1,floor=0.3)", true},
     {"adakv_k5", Side::kCard,
      "score=window(8) reduce=mean shape=avgpool(5) budget=uniform({budget}) keep=pooled(0.2)",
