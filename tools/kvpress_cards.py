@@ -71,9 +71,9 @@ def apportion(weights, total, low, high):
     for _ in range(200):
         middle = (a + b) / 2
         a, b = (middle, b) if np.clip(middle * weights, low, high).sum() < total else (a, middle)
-    share = np.clip(b * weights, low, high) + 1e-9
+    share = np.round(np.clip(b * weights, low, high), 6)  # so that equal remainders are equal
     whole = np.floor(share).astype(int)
-    for i in np.argsort(whole - share, kind="stable")[: total - whole.sum()]:
+    for i in np.argsort(np.round(whole - share, 6), kind="stable")[: total - whole.sum()]:
         whole[i] += 1
     assert whole.sum() == total
     return whole
