@@ -36,10 +36,10 @@ PolicyWorld::PolicyWorld(const CacheShape& shape, const std::string& recipe,
   auto policy = KvPolicy::Compile(
       *parsed, {.shape = shape, .is_special = [](TokenId id) { return id == 0; }});
   assert(policy.ok());
-  cache_ = std::make_unique<SequenceCache>(shape, (*policy)->k_format(), (*policy)->v_format(),
-                                           arena_);
-  run_ = std::make_unique<PolicyRun>(
-      *policy, RunResources{&team_, workspace_.get(), &ledger_, /*rope=*/{}});
+  cache_ =
+      std::make_unique<SequenceCache>(shape, (*policy)->k_format(), (*policy)->v_format(), arena_);
+  run_ = std::make_unique<PolicyRun>(*policy,
+                                     RunResources{&team_, workspace_.get(), &ledger_, /*rope=*/{}});
 }
 
 Status PolicyWorld::Chunk(RunPhase phase, int n, bool last) {
