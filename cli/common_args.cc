@@ -5,12 +5,12 @@
 #include <charconv>
 #include <random>
 
-#include "kvasir/policy/codec_parts.h"
+#include "kvasir/policy/borrowed_parts.h"
 
 namespace kvasir::cli {
 
 std::vector<std::string> CacheTypeNames() {
-  const auto names = CodecNames();
+  const auto names = BorrowedNames(PartKind::kCodecK);
   return {names.begin(), names.end()};
 }
 

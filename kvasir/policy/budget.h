@@ -32,6 +32,7 @@ struct BudgetCell {
 struct BudgetInput {
   const CacheShape* shape = nullptr;
   std::span<const BudgetCell> cells;        // those cut together, layers ascending
+  double mean = 0;                          // tokens of a cell, over all cells of the model
   int64_t total = 0;                        // over all cells, protected tokens included
   std::span<const double> layer_statistic;  // by layer, from Observe
 };

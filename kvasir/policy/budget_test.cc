@@ -94,8 +94,12 @@ TEST(Pyramid, SpendsExactlyTheBudget) {
     const auto part = std::dynamic_pointer_cast<const BudgetAllocator>(*info->make(*args));
     std::vector<BudgetCell> cells;
     for (int layer = 0; layer < n_layer; ++layer) cells.push_back({layer, 0, window, 100000});
+    CacheShape shape;
+    shape.n_layer = n_layer;
     BudgetInput input;
+    input.shape = &shape;
     input.cells = cells;
+    input.mean = cap;
     input.total = int64_t{cap} * n_layer;
     std::vector<double> weights(cells.size());
     part->Weights(input, weights);

@@ -3,8 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cassert>
 
-#include "kvasir/policy/codec_parts.h"
+#include "kvasir/policy/borrowed_parts.h"
 
 namespace kvasir {
 namespace {
@@ -64,6 +65,9 @@ Result<std::shared_ptr<const KvPolicy>> KvPolicy::Compile(const Recipe& recipe,
   KVASIR_RETURN_IF_ERROR(policy->MakeKeeping());
   KVASIR_RETURN_IF_ERROR(policy->MakeOverflow());
   KVASIR_RETURN_IF_ERROR(policy->CheckTogether());
+  if (policy->selects()) {
+    KVASIR_ASSIGN_OR_RETURN(const auto selector, policy->NewSelector(nullptr));
+  }
   return std::shared_ptr<const KvPolicy>(std::move(policy));
 }
 
@@ -77,8 +81,15 @@ Status KvPolicy::MakeCodecs() {
     if (*codec == nullptr) continue;
     KVASIR_RETURN_IF_ERROR((*codec)->CheckShape(target_.shape.head_dim));
   }
-  if (!recipe_.has(PartKind::kSelect)) return Status::Ok();
-  return MakeOne(PartKind::kSelect, recipe_.parts(PartKind::kSelect).front(), &needs_, &select);
+  return Status::Ok();
+}
+
+Result<std::unique_ptr<Selector>> KvPolicy::NewSelector(ByteLedger* ledger) const {
+  const PartCall& call = recipe_.parts(PartKind::kSelect).front();
+  const CacheShape& shape = target_.shape;
+  return MakeSelector(
+      call.name, call.args,
+      {shape.n_layer, shape.n_head, shape.n_kv_head, shape.head_dim, shape.window, ledger});
 }
 
 Status KvPolicy::MakeKeeping() {

@@ -64,9 +64,9 @@ Result<std::unique_ptr<PolicyRun>> PolicyRun::Fork() const {
 }
 
 Status PolicyRun::Attach(SequenceCache& cache) {
-  if (policy_->select == nullptr) return Status::Ok();
+  if (!policy_->selects()) return Status::Ok();
   KVASIR_ASSIGN_OR_RETURN(std::unique_ptr<Selector> selector,
-                          policy_->select->NewSelector(cache.shape()));
+                          policy_->NewSelector(resources_.ledger));
   cache.set_selector(std::move(selector));
   return Status::Ok();
 }
@@ -235,6 +235,7 @@ Status PolicyRun::Allot(int n_layer, std::vector<Cell>* cells) const {
   input.shape = &policy_->target().shape;
   input.cells = budget_cells;
   const Amount amount = policy_->budget->amount();
+  input.mean = static_cast<double>(amount.Of(n_pos_));
   input.total = amount.Of(n_pos_) * n_cell;
   // A share of a short text may be less than what always stays; a number of tokens is a promise.
   if (amount.tokens < 0) {

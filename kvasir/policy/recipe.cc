@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <optional>
 
-#include "kvasir/policy/codec_parts.h"
+#include "kvasir/policy/borrowed_parts.h"
 #include "kvasir/policy/recipe_text.h"
 
 namespace kvasir {
@@ -20,6 +20,10 @@ namespace {
 constexpr std::string_view kBothCodecs = "codec";
 
 bool IsCodec(PartKind kind) { return kind == PartKind::kCodecK || kind == PartKind::kCodecV; }
+
+bool HasName(const std::vector<std::string_view>& names, std::string_view name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
 
 std::optional<PartKind> FindKind(std::string_view name) {
   for (int i = 0; i < kPartKinds; ++i) {
@@ -41,15 +45,16 @@ Status UnknownKind(std::string_view name) {
 }
 
 Status UnknownName(std::string_view name) {
-  std::vector<std::string_view> names = CodecNames();
+  std::vector<std::string_view> names = BorrowedNames(PartKind::kCodecK);
+  for (std::string_view selector : BorrowedNames(PartKind::kSelect)) names.push_back(selector);
   for (const PresetInfo* preset : Presets()) names.push_back(preset->name);
   for (const PartInfo* part : Parts()) names.push_back(part->name);
-  return Status::NotFound(fmt::format("recipe: no recipe, codec or part is called '{}'{}", name,
-                                      DidYouMean(name, names)));
+  return Status::NotFound(
+      fmt::format("recipe: nothing is called '{}'{}", name, DidYouMean(name, names)));
 }
 
 Result<PartCall> Canonical(PartKind kind, const PartCall& call) {
-  if (IsCodec(kind)) return CanonicalCodec(call);
+  if (IsBorrowed(kind)) return CanonicalBorrowed(kind, call);
   const PartInfo* info = FindPart(kind, call.name);
   if (info == nullptr) {
     return Status::NotFound(fmt::format("recipe: {} has no part '{}'{}", PartKindName(kind),
@@ -113,7 +118,8 @@ Status AddNamed(const RecipeItem& item, Recipe* recipe) {
   return Status::Ok();
 }
 
-// A name without its kind: a preset, a codec, or the part of that name if there is one only.
+// A name without its kind: a preset, a codec, a selector, or the part of that name if there is one
+// only.
 Status AddBare(const RecipeItem& item, int depth, Recipe* recipe);
 
 Status AddText(std::string_view text, int depth, std::string_view source, Recipe* recipe) {
@@ -136,10 +142,12 @@ Status AddBare(const RecipeItem& item, int depth, Recipe* recipe) {
     KVASIR_ASSIGN_OR_RETURN(const std::string text, Expand(*preset, call.args));
     return text.empty() ? Status::Ok() : AddText(text, depth + 1, item.text, recipe);
   }
-  const std::vector<std::string_view> codecs = CodecNames();
-  if (std::find(codecs.begin(), codecs.end(), call.name) != codecs.end()) {
+  if (HasName(BorrowedNames(PartKind::kCodecK), call.name)) {
     KVASIR_RETURN_IF_ERROR(recipe->Add(PartKind::kCodecK, call, item.text));
     return recipe->Add(PartKind::kCodecV, call, item.text);
+  }
+  if (HasName(BorrowedNames(PartKind::kSelect), call.name)) {
+    return recipe->Add(PartKind::kSelect, call, item.text);
   }
   std::vector<const PartInfo*> found;
   for (const PartInfo* part : Parts()) {

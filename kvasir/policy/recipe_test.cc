@@ -20,6 +20,7 @@ TEST(Recipe, PrintsOneSpellingOfWhatWasAsked) {
             "score=window shape=maxpool budget=uniform(tokens=512) codec=q8_0");
   EXPECT_EQ(Canonical("score=window(32) budget=pyramid:2048 keep=topk(pool=7) codec=q4_0"),
             "score=window shape=maxpool budget=pyramid(tokens=2048) keep=topk codec=q4_0");
+  EXPECT_EQ(Canonical("quest:32+kivi:2"), "codec=kivi select=quest(pages=32)");
   EXPECT_EQ(Canonical("score=window( rows = 8 )+budget=25%"),
             "score=window(rows=8) budget=uniform(tokens=25%)");
   EXPECT_EQ(Canonical("knorm(budget=64,sinks=2)"),
@@ -54,15 +55,16 @@ TEST(Recipe, SaysWhereTextIsNoRecipe) {
             "invalid_argument: recipe 'snapkv(': byte 7: expected a value, found the end");
   EXPECT_EQ(Canonical("q8_0 + "),
             "invalid_argument: recipe 'q8_0 + ': byte 7: expected a part, found the end");
-  EXPECT_EQ(Canonical("snapkv)64"), "invalid_argument: recipe 'snapkv)64': byte 6: expected '+', a "
-                                    "space or the end, found ')'");
+  EXPECT_EQ(Canonical("snapkv)64"),
+            "invalid_argument: recipe 'snapkv)64': byte 6: expected '+', a "
+            "space or the end, found ')'");
   EXPECT_EQ(Recipe::Parse(std::string(5000, 'a')).status().message(),
             "recipe: expected at most 4096 bytes, found 5000");
 }
 
 TEST(Recipe, NamesTheNearestPart) {
   EXPECT_EQ(Canonical("snapkw"),
-            "not_found: recipe: no recipe, codec or part is called 'snapkw'; did you mean snapkv?");
+            "not_found: recipe: nothing is called 'snapkw'; did you mean snapkv?");
   EXPECT_EQ(Canonical("scor=window"),
             "not_found: recipe: no kind of part is called 'scor'; did you mean score?");
   EXPECT_EQ(Canonical("score=widow"),
@@ -94,8 +96,8 @@ TEST(Recipe, AsksForTheKindOfANameThatSeveralKindsHave) {
 }
 
 TEST(RecipeJson, RefusesTextAndPartsThatDisagree) {
-  const auto json = nlohmann::ordered_json::parse(
-      R"({"recipe": "q8_0", "parts": {"k": "q4_0", "v": "q8_0"}})");
+  const auto json =
+      nlohmann::ordered_json::parse(R"({"recipe": "q8_0", "parts": {"k": "q4_0", "v": "q8_0"}})");
   EXPECT_EQ(Recipe::FromJson(json).status().message(),
             "recipe: 'recipe' says codec=q8_0, 'parts' says k=q4_0 v=q8_0");
   EXPECT_FALSE(Recipe::FromJson(nlohmann::ordered_json::parse("[1]")).ok());

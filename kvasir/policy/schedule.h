@@ -1,7 +1,6 @@
-// When cuts happen, and the remaining kinds that are settings more than arithmetic.
+// When cuts happen, and the angle of what is kept.
 #pragma once
 
-#include "kvasir/cache/sequence_cache.h"
 #include "kvasir/policy/part.h"
 
 namespace kvasir {
@@ -18,11 +17,5 @@ class Schedule : public Part {
 };
 
 class PositionPolicy : public Part {};
-
-// A selector for one sequence.
-class SelectPart : public Part {
- public:
-  virtual Result<std::unique_ptr<Selector>> NewSelector(const CacheShape& shape) const = 0;
-};
 
 }  // namespace kvasir

@@ -12,14 +12,13 @@ class Pyramid final : public BudgetAllocator {
   explicit Pyramid(const PartArgs& args)
       : amount_(args.AmountOf("tokens")), beta_(args.Real("beta")) {}
   Amount amount() const override { return amount_; }
+  // From the layer's place in the whole model, so that a cascade ends where one cut would.
   void Weights(const BudgetInput& input, std::span<double> weights) const override {
-    const int first = input.cells.front().layer, last = input.cells.back().layer;
-    const double mean = static_cast<double>(input.total) / static_cast<double>(input.cells.size());
+    const double n_step = std::max(1, input.shape->n_layer - 1);
     for (size_t i = 0; i < weights.size(); ++i) {
       const auto floor = static_cast<double>(input.cells[i].floor);
-      const double rest = std::max(0.0, mean - floor), low = rest / beta_;
-      const double depth =
-          last == first ? 0.5 : static_cast<double>(input.cells[i].layer - first) / (last - first);
+      const double rest = std::max(0.0, input.mean - floor), low = rest / beta_;
+      const double depth = input.cells[i].layer / n_step;
       weights[i] = floor + (2 * rest - low) * (1 - depth) + low * depth;
     }
   }
