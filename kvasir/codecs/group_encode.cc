@@ -30,12 +30,23 @@ class BlockEncoder {
     if (layout_.n_outlier > 0) PickOutliers();
     FitGrids();
     MakeTable();
+    const int n_slot = (n_token() + layout_.slots - 1) / layout_.slots * layout_.slots;
+    codes_.resize(static_cast<size_t>(n_slot) * order_.head_dim);
     for (size_t i = 0; i < groups_.size(); ++i) StoreGroup(groups_[i], grids_[i]);
+    Pack();
   }
 
  private:
   int n_token() const { return static_cast<int>(rows_.size()) / order_.head_dim; }
   uint16_t* words(int64_t at) { return reinterpret_cast<uint16_t*>(block_ + at); }
+
+  bool IsOutlier(int element) const { return !is_outlier_.empty() && is_outlier_[element]; }
+
+  // The values of a group, one after the other, into run_.
+  void Gather(const Group& group) {
+    run_.resize(group.n);
+    for (int i = 0; i < group.n; ++i) run_[i] = rows_[group.first + i * group.step];
+  }
 
   void ListGroups() {
     const int d = order_.head_dim;
@@ -84,14 +95,17 @@ class BlockEncoder {
 
   // Ranges leave outliers out.
   void FitGrids() {
-    std::vector<float> values;
     for (const Group& group : groups_) {
-      values.clear();
-      for (int i = 0; i < group.n; ++i) {
-        const int e = group.first + i * group.step;
-        if (is_outlier_.empty() || !is_outlier_[e]) values.push_back(rows_[e]);
+      if (is_outlier_.empty()) {
+        Gather(group);
+      } else {
+        run_.clear();
+        for (int i = 0; i < group.n; ++i) {
+          const int e = group.first + i * group.step;
+          if (!is_outlier_[e]) run_.push_back(rows_[e]);
+        }
       }
-      grids_.push_back(format_.quantiser.Fit(values));
+      grids_.push_back(format_.quantiser.Fit(run_));
     }
   }
 
@@ -102,7 +116,7 @@ class BlockEncoder {
       for (size_t g = 0; g < groups_.size(); ++g) {
         for (int i = 0; i < groups_[g].n; ++i) {
           const int e = groups_[g].first + i * groups_[g].step;
-          if (!is_outlier_.empty() && is_outlier_[e]) continue;
+          if (IsOutlier(e)) continue;
           scaled.push_back((rows_[e] - grids_[g].o) * grids_[g].inverse);
         }
       }
@@ -116,13 +130,22 @@ class BlockEncoder {
     const Quantiser& quantiser = format_.quantiser;
     if (quantiser.stores_scale()) words(layout_.scale)[group.grid] = grid.scale;
     if (quantiser.stores_offset()) words(layout_.offset)[group.grid] = grid.offset;
-    auto* codes = reinterpret_cast<uint8_t*>(block_ + layout_.codes);
+    Gather(group);
+    run_codes_.resize(run_.size());
+    quantiser.Encode(run_, grid, table_, run_codes_.data());
     for (int i = 0; i < group.n; ++i) {
       const int e = group.first + i * group.step;
-      const uint8_t code = quantiser.Code(rows_[e], grid, table_);
-      const CodePlace place = PlaceOf(layout_, order_, e / order_.head_dim, e % order_.head_dim);
-      SetStripCode(codes + place.strip, quantiser.bits(), place.lane, code);
-      if (!is_outlier_.empty() && is_outlier_[e]) StoreOutlier(e, code, grid);
+      codes_[e] = run_codes_[i];
+      if (IsOutlier(e)) StoreOutlier(e, run_codes_[i], grid);
+    }
+  }
+
+  void Pack() {
+    auto* strips = reinterpret_cast<uint8_t*>(block_ + layout_.codes);
+    const int tile_codes = layout_.slots * order_.head_dim;
+    for (int64_t tile = 0; tile * tile_codes < static_cast<int64_t>(codes_.size()); ++tile) {
+      PackTile(layout_, order_, format_.quantiser.bits(), &codes_[tile * tile_codes],
+               strips + tile * layout_.tile_strips * layout_.strip_bytes);
     }
   }
 
@@ -144,6 +167,8 @@ class BlockEncoder {
   std::vector<Grid> grids_;
   std::vector<int> outliers_;
   std::vector<bool> is_outlier_;
+  std::vector<float> run_;
+  std::vector<uint8_t> run_codes_, codes_;  // codes_ (slots, head_dim)
   float table_[kStripCodes] = {};
 };
 

@@ -72,12 +72,12 @@ struct BlockLayout {
   int64_t table = 0, scale = 0, offset = 0, outlier = 0, codes = 0, bytes = 0;
 };
 
-// Where a code lies: byte offset of its strip within a block's codes, and its place there.
-struct CodePlace {
-  int64_t strip;
-  int lane;
-};
-CodePlace PlaceOf(const BlockLayout& layout, const TileOrder& order, int token, int channel);
+// The strips of a block's codes, one tile's codes at a time.
+//   codes  (slots, head_dim), a byte each
+void PackTile(const BlockLayout& layout, const TileOrder& order, int bits, const uint8_t* codes,
+              uint8_t* strips);
+void UnpackTileCodes(const BlockLayout& layout, const TileOrder& order, int bits,
+                     const uint8_t* strips, uint8_t* codes);
 
 // The (2^bits) values of a table format, from the block or fixed; `table` has 16 places.
 void LoadTable(const GroupFormat& format, const BlockLayout& layout, const std::byte* block,

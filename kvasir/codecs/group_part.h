@@ -42,7 +42,8 @@ class GroupPart final : public CodedPart {
   void AddOutliers(int64_t block, int tile, float* dst) const;
   void RestoreKeys(int64_t tile, float* dst) const;
   void ClearUnused(int64_t tile, float* dst) const;
-  void CopyToken(const GroupPart& from, int64_t source, int64_t target);
+  // Fills a block with the codes of `tokens` of `from`.
+  void CopyTokens(const GroupPart& from, std::span<const int32_t> tokens, int64_t block);
 
   GroupFormat format_;
   TileOrder order_;
