@@ -1,8 +1,11 @@
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <numeric>
 
+#include "kvasir/codecs/calibration.h"
 #include "kvasir/codecs/code_table.h"
 #include "kvasir/codecs/group_part.h"
 #include "kvasir/kernels/half.h"
@@ -16,19 +19,50 @@ struct Group {
   int first, n, step;
 };
 
+// What is known of a head before its values are seen.
+struct Prior {
+  const KvCalibration::Head* ranges = nullptr;  // of keys
+  std::span<const float> table;
+};
+
+Result<Prior> FindPrior(const GroupFormat& format, const CodecInput& input) {
+  Prior prior;
+  if (format.calibration == nullptr) return prior;
+  const auto& layers = format.calibration->layers;
+  const auto layer = static_cast<size_t>(input.layer), head = static_cast<size_t>(input.kv_head);
+  if (layer >= layers.size() || head >= layers[layer].heads.size()) {
+    return Status::InvalidArgument(
+        fmt::format("the calibration has no layer {}, kv head {}", input.layer, input.kv_head));
+  }
+  const bool keys = input.side == KvSide::kKey;
+  const KvCalibration::Head& ranges = layers[layer].heads[head];
+  prior.table = keys ? layers[layer].k_table : layers[layer].v_table;
+  if (keys) prior.ranges = &ranges;
+  const auto d = static_cast<size_t>(input.head_dim), n_code = size_t{1} << format.quantiser.bits();
+  if (ranges.k_low.size() != d || ranges.k_high.size() != d ||
+      (!prior.table.empty() && prior.table.size() != n_code)) {
+    return Status::InvalidArgument(
+        fmt::format("the calibration of layer {}, kv head {} is not for head_dim {} and {} codes",
+                    input.layer, input.kv_head, d, n_code));
+  }
+  return prior;
+}
+
 // One block on its way into memory.
 class BlockEncoder {
  public:
   //   rows  (n_token, head_dim), as they are to be stored
   BlockEncoder(const GroupFormat& format, const TileOrder& order, const BlockLayout& layout,
-               std::span<const float> rows, std::byte* block)
-      : format_(format), order_(order), layout_(layout), rows_(rows), block_(block) {
+               const Prior& prior, std::span<const float> rows, std::byte* block)
+      : format_(format), order_(order), layout_(layout), prior_(prior), rows_(rows), block_(block) {
     ListGroups();
   }
 
   void Encode() {
+    // Known ranges say which elements lie out; else the ranges are of what does not.
+    if (prior_.ranges != nullptr) FitGrids();
     if (layout_.n_outlier > 0) PickOutliers();
-    FitGrids();
+    if (prior_.ranges == nullptr) FitGrids();
     MakeTable();
     const int n_slot = (n_token() + layout_.slots - 1) / layout_.slots * layout_.slots;
     codes_.resize(static_cast<size_t>(n_slot) * order_.head_dim);
@@ -64,23 +98,34 @@ class BlockEncoder {
     }
   }
 
-  // The elements that lie furthest out in their groups, in standard deviations.
-  void PickOutliers() {
+  // How far each element lies out in its group: in half ranges where they are known, else in
+  // standard deviations.
+  std::vector<float> Excess() const {
     std::vector<float> excess(rows_.size());
-    for (const Group& group : groups_) {
+    for (size_t g = 0; g < groups_.size(); ++g) {
+      const Group& group = groups_[g];
       double sum = 0, squares = 0;
       for (int i = 0; i < group.n; ++i) {
         const double x = rows_[group.first + i * group.step];
         sum += x;
         squares += x * x;
       }
-      const double mean = sum / group.n;
-      const double deviation = std::sqrt(std::max(squares / group.n - mean * mean, 1e-30));
+      double middle = sum / group.n;
+      double unit = std::sqrt(std::max(squares / group.n - middle * middle, 1e-30));
+      if (prior_.ranges != nullptr) {
+        middle = grids_[g].o;
+        unit = std::max(double{grids_[g].s}, 1e-30);
+      }
       for (int i = 0; i < group.n; ++i) {
         const int e = group.first + i * group.step;
-        excess[e] = static_cast<float>(std::fabs(rows_[e] - mean) / deviation);
+        excess[e] = static_cast<float>(std::fabs(rows_[e] - middle) / unit);
       }
     }
+    return excess;
+  }
+
+  void PickOutliers() {
+    const std::vector<float> excess = Excess();
     std::vector<int> order(rows_.size());
     std::iota(order.begin(), order.end(), 0);
     const auto n = std::min<size_t>(layout_.n_outlier, order.size());
@@ -96,7 +141,10 @@ class BlockEncoder {
   // Ranges leave outliers out.
   void FitGrids() {
     for (const Group& group : groups_) {
-      if (is_outlier_.empty()) {
+      if (prior_.ranges != nullptr) {
+        run_ = {FiniteHalfRange(prior_.ranges->k_low[group.grid]),
+                FiniteHalfRange(prior_.ranges->k_high[group.grid])};
+      } else if (is_outlier_.empty()) {
         Gather(group);
       } else {
         run_.clear();
@@ -109,19 +157,24 @@ class BlockEncoder {
     }
   }
 
+  std::vector<float> FitBlockTable() const {
+    std::vector<float> scaled;
+    for (size_t g = 0; g < groups_.size(); ++g) {
+      for (int i = 0; i < groups_[g].n; ++i) {
+        const int e = groups_[g].first + i * groups_[g].step;
+        if (!IsOutlier(e)) scaled.push_back((rows_[e] - grids_[g].o) * grids_[g].inverse);
+      }
+    }
+    return FitTable(scaled, format_.quantiser.bits());
+  }
+
   void MakeTable() {
     if (format_.table == CodeTable::kNone) return;
     if (format_.table == CodeTable::kFitted) {
-      std::vector<float> scaled;
-      for (size_t g = 0; g < groups_.size(); ++g) {
-        for (int i = 0; i < groups_[g].n; ++i) {
-          const int e = groups_[g].first + i * groups_[g].step;
-          if (IsOutlier(e)) continue;
-          scaled.push_back((rows_[e] - grids_[g].o) * grids_[g].inverse);
-        }
-      }
-      std::ranges::transform(FitTable(scaled, format_.quantiser.bits()), words(layout_.table),
-                             FloatToHalf);
+      const std::vector<float> fitted =
+          prior_.table.empty() ? FitBlockTable() : std::vector<float>();
+      std::ranges::transform(prior_.table.empty() ? std::span<const float>(fitted) : prior_.table,
+                             words(layout_.table), FloatToHalf);
     }
     LoadTable(format_, layout_, block_, table_);
   }
@@ -161,6 +214,7 @@ class BlockEncoder {
   const GroupFormat& format_;
   const TileOrder& order_;
   const BlockLayout& layout_;
+  const Prior& prior_;
   std::span<const float> rows_;
   std::byte* block_;
   std::vector<Group> groups_;
@@ -177,6 +231,7 @@ class BlockEncoder {
 Result<std::shared_ptr<const CodedPart>> EncodeGroups(const GroupFormat& format,
                                                       const CodecInput& input) {
   static const RopeTables tables;
+  KVASIR_ASSIGN_OR_RETURN(const Prior prior, FindPrior(format, input));
   const TileOrder order = {input.side, input.head_dim};
   const auto n = static_cast<int64_t>(input.pos.size());
   std::shared_ptr<const RopeTable> rope;
@@ -199,7 +254,7 @@ Result<std::shared_ptr<const CodedPart>> EncodeGroups(const GroupFormat& format,
       if (format.hadamard) part->hadamard().Forward(row);
     }
     std::ranges::transform(rows, rows.begin(), FiniteHalfRange);
-    BlockEncoder(format, order, part->layout(b), rows, part->block(b)).Encode();
+    BlockEncoder(format, order, part->layout(b), prior, rows, part->block(b)).Encode();
   }
   return std::shared_ptr<const CodedPart>(std::move(part));
 }

@@ -183,7 +183,7 @@ class MikvCodec final : public KvCodec {
   }
 
   Result<std::shared_ptr<const CodedPart>> Encode(const CodecInput& input) const override {
-    KVASIR_RETURN_IF_ERROR(CheckShape(input.head_dim));
+    KVASIR_RETURN_IF_ERROR(CheckInput(name(), input));
     if (input.importance.size() != input.pos.size()) {
       return Status::InvalidArgument(
           "mikv needs the importance of every token: give the recipe a score");
