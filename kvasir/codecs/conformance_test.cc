@@ -202,6 +202,22 @@ TEST(Conformance, AnyPairAttendsAsItsDecodedRows) {
   }
 }
 
+TEST(Conformance, ShortLastBlocksDecodeAsWell) {
+  for (const auto& codec : TestedCodecs()) {
+    for (KvSide side : kSides) {
+      for (int n : {1, 5, 21, 133}) {
+        SCOPED_TRACE(Where(*codec, side, 80) + " tokens " + std::to_string(n));
+        CodecFixture f(n, 80, 10, 7);
+        const auto part = f.Encode(*codec, side);
+        EXPECT_EQ(part->bytes(), f.arena.used_bytes());
+        const std::vector<float> got = DecodePart(*part, side, 80);
+        EXPECT_LE(RelativeError(got, side == KvSide::kKey ? f.k : f.v),
+                  codec->name().find("bits=1") == std::string::npos ? 0.75 : 1.6);
+      }
+    }
+  }
+}
+
 TEST(Conformance, ImpossibleInputIsRefused) {
   for (const auto& codec : TestedCodecs()) {
     SCOPED_TRACE(codec->name());

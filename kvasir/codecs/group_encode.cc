@@ -136,6 +136,8 @@ class BlockEncoder {
     std::ranges::sort(outliers_);
     is_outlier_.resize(rows_.size());
     for (int e : outliers_) is_outlier_[e] = true;
+    // Places that a short block leaves over: nothing is added to its last element.
+    std::fill_n(words(layout_.outlier), layout_.n_outlier, uint16_t{0xffff});
   }
 
   // Ranges leave outliers out.
