@@ -42,21 +42,20 @@ const ChannelRotation* GroupPart::rotation() const {
 
 Status GroupPart::LoadTiles(int64_t first, int n, float* scratch, TileFormat* format,
                             const void** tiles) const {
-  *format = TileFormat::kF32;
-  for (int i = 0; i < n; ++i) {
-    float* dst = scratch + i * order_.floats();
-    LoadTile(first + i, false, dst);
-    tiles[i] = dst;
-  }
-  return Status::Ok();
+  return Load(first, n, false, scratch, format, tiles);
 }
 
 Status GroupPart::LoadRotatedTiles(int64_t first, int n, float* scratch, TileFormat* format,
                                    const void** tiles) const {
+  return Load(first, n, true, scratch, format, tiles);
+}
+
+Status GroupPart::Load(int64_t first, int n, bool rotated, float* scratch, TileFormat* format,
+                       const void** tiles) const {
   *format = TileFormat::kF32;
   for (int i = 0; i < n; ++i) {
     float* dst = scratch + i * order_.floats();
-    LoadTile(first + i, true, dst);
+    LoadTile(first + i, rotated, dst);
     tiles[i] = dst;
   }
   return Status::Ok();
@@ -68,16 +67,15 @@ void GroupPart::LoadTile(int64_t tile, bool rotated, float* dst) const {
   const int in_block = static_cast<int>(tile % tiles_per_block);
   Unpack(block, in_block, dst);
   if (layout_.n_outlier > 0) AddOutliers(block, in_block, dst);
-  if (format_.hadamard && !(rotated && rope_ == nullptr)) {
-    if (order_.side == KvSide::kKey) {
-      rotation_.BackwardLanes(dst);
-    } else {
-      for (int t = 0; t < kTileTokens; ++t)
-        rotation_.Backward(dst + t * PaddedDim(order_.head_dim));
-    }
-  }
+  if (format_.hadamard && !(rotated && rotation() != nullptr)) RotateBack(tile, dst);
   if (rope_ != nullptr) RestoreKeys(tile, dst);
   ClearUnused(tile, dst);
+}
+
+void GroupPart::RotateBack(int64_t tile, float* dst) const {
+  if (order_.side == KvSide::kKey) return rotation_.BackwardLanes(dst);
+  const int64_t used = std::min<int64_t>(kTileTokens, n_token_ - tile * kTileTokens);
+  for (int64_t t = 0; t < used; ++t) rotation_.Backward(dst + t * PaddedDim(order_.head_dim));
 }
 
 void GroupPart::LoadGrids(int64_t block, int tile, float* scale, float* offset) const {

@@ -36,7 +36,10 @@ class GroupPart final : public CodedPart {
   Result<std::shared_ptr<const CodedPart>> Gather(std::span<const int32_t> keep) const override;
 
  private:
+  Status Load(int64_t first, int n, bool rotated, float* scratch, TileFormat* format,
+              const void** tiles) const;
   void LoadTile(int64_t tile, bool rotated, float* dst) const;
+  void RotateBack(int64_t tile, float* dst) const;
   void LoadGrids(int64_t block, int tile, float* scale, float* offset) const;
   void Unpack(int64_t block, int tile, float* dst) const;
   void AddOutliers(int64_t block, int tile, float* dst) const;
