@@ -2,6 +2,7 @@
 // without a model, beside the definitions in f64.
 #pragma once
 
+#include <cmath>
 #include <memory>
 #include <string>
 #include <vector>
