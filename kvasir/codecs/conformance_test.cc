@@ -202,6 +202,49 @@ TEST(Conformance, AnyPairAttendsAsItsDecodedRows) {
   }
 }
 
+TEST(Conformance, ShortLastBlocksDecodeAsWell) {
+  for (const auto& codec : TestedCodecs()) {
+    for (KvSide side : kSides) {
+      for (int n : {1, 5, 21, 133}) {
+        SCOPED_TRACE(Where(*codec, side, 80) + " tokens " + std::to_string(n));
+        CodecFixture f(n, 80, 10, 7);
+        const auto part = f.Encode(*codec, side);
+        EXPECT_EQ(part->bytes(), f.arena.used_bytes());
+        const std::vector<float> got = DecodePart(*part, side, 80);
+        EXPECT_LE(RelativeError(got, side == KvSide::kKey ? f.k : f.v),
+                  codec->name().find("bits=1") == std::string::npos ? 0.75 : 1.6);
+      }
+    }
+  }
+}
+
+TEST(Conformance, ImpossibleInputIsRefused) {
+  for (const auto& codec : TestedCodecs()) {
+    SCOPED_TRACE(codec->name());
+    CodecFixture f(codec->tail(KvSide::kValue).block, 64, 7);
+    CodecInput input = f.Input(KvSide::kValue, f.v);
+    const std::vector<int32_t> twice = {4, 4}, negative = {-1};
+    for (std::span<const int32_t> pos :
+         {std::span<const int32_t>(), std::span(twice), std::span(negative)}) {
+      input.pos = pos;
+      EXPECT_EQ(codec->Encode(input).status().code(), StatusCode::kInvalidArgument);
+    }
+  }
+}
+
+TEST(Conformance, RefusedMemoryIsReportedAndNothingIsKept) {
+  for (const auto& codec : TestedCodecs()) {
+    SCOPED_TRACE(codec->name());
+    CodecFixture f(codec->tail(KvSide::kValue).block, 64, 7);
+    ByteLedger full(1);
+    SlabArena arena(full, ByteKind::kKv);
+    CodecInput input = f.Input(KvSide::kValue, f.v);
+    input.arena = &arena;
+    EXPECT_EQ(codec->Encode(input).status().code(), StatusCode::kOutOfMemory);
+    EXPECT_EQ(arena.used_bytes(), 0);
+  }
+}
+
 TEST(Conformance, EveryIsaEncodesAndDecodesTheSameBits) {
   const Isa active = ActiveIsa();
   for (const auto& codec : TestedCodecs()) {

@@ -106,7 +106,7 @@ class DenseCodec final : public KvCodec {
   Status CheckShape(int head_dim) const override { return CheckHeadDim(name_, head_dim); }
   bool can_gather(KvSide) const override { return true; }
   Result<std::shared_ptr<const CodedPart>> Encode(const CodecInput& input) const override {
-    KVASIR_RETURN_IF_ERROR(CheckShape(input.head_dim));
+    KVASIR_RETURN_IF_ERROR(CheckInput(name(), input));
     return EncodeDense(type_, input);
   }
 

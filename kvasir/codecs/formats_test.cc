@@ -5,6 +5,7 @@
 #include <cmath>
 #include <random>
 
+#include "kvasir/codecs/calibration.h"
 #include "kvasir/codecs/codec_testing.h"
 #include "kvasir/codecs/rope_table.h"
 #include "kvasir/kernels/half.h"
@@ -133,6 +134,36 @@ TEST(Formats, KvquantNeedsTheAnglesOfKeys) {
   CodecInput input = f.Input(KvSide::kKey, f.k);
   input.rope = nullptr;
   EXPECT_EQ(MustMakeCodec("kvquant")->Encode(input).status().code(), StatusCode::kInvalidArgument);
+}
+
+TEST(Formats, KvquantUsesACalibration) {
+  constexpr int kDim = 64;
+  CodecFixture seen(512, kDim, 20), f(256, kDim, 21);
+  const RopeTables tables;
+  std::vector<float> raw = seen.k;
+  for (int t = 0; t < 512; ++t) tables.Get(seen.rope, 511)->Unrotate(&raw[t * kDim], t);
+  auto calibration = std::make_shared<KvCalibration>();
+  KvCalibration::Layer layer;
+  layer.heads = {CalibrateKeys(raw, kDim, 0.01)};
+  layer.k_table = CalibrateKeyTable(raw, layer.heads[0], 3);
+  calibration->layers = {layer};
+  // Outliers beyond the known ranges are found and kept.
+  for (int t = 0; t < 256; t += 64) f.k[t * kDim + 9] += 40;
+  const auto fitted = MustMakeCodec("kvquant");
+  const auto known = *MakeKvquantCodec("kvquant", 3, 0.01, 1, calibration);
+  const auto error = [&](const KvCodec& codec) {
+    return RelativeError(DecodePart(*f.Encode(codec, KvSide::kKey), KvSide::kKey, kDim), f.k);
+  };
+  EXPECT_LE(error(*known), 1.25 * error(*fitted));
+  EXPECT_EQ(known->bits_per_element(KvSide::kKey, kDim),
+            fitted->bits_per_element(KvSide::kKey, kDim));
+
+  CodecInput input = f.Input(KvSide::kKey, f.k);
+  input.kv_head = 1;
+  EXPECT_NE(known->Encode(input).status().message().find("kv head 1"), std::string::npos);
+  const auto other = *MakeKvquantCodec("kvquant", 2, 0.01, 1, calibration);
+  EXPECT_NE(other->Encode(f.Input(KvSide::kKey, f.k)).status().message().find("4 codes"),
+            std::string::npos);
 }
 
 TEST(Formats, MikvKeepsTheImportantTokens) {

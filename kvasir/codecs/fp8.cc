@@ -19,11 +19,8 @@ const CodecInfo& fp8_codec() {
                 .quantiser = Quantiser(values[0] != 0 ? GridRule::kAbsMax : GridRule::kUnit, 8),
                 .group = 0};
             format.hadamard = values[1] != 0;
-            return MakeGroupCodec({.name = CodecName(fp8_codec(), values),
-                                   .k = format,
-                                   .v = format,
-                                   .k_tail = {},
-                                   .v_tail = {}});
+            return MakeGroupCodec(
+                {.name = CodecName(fp8_codec(), values), .k = format, .v = format});
           },
   };
   return kInfo;

@@ -20,7 +20,7 @@ class GroupCodec final : public KvCodec {
   Status CheckShape(int head_dim) const override { return CheckHeadDim(spec_.name, head_dim); }
   bool can_gather(KvSide side) const override { return Format(side).can_gather(); }
   Result<std::shared_ptr<const CodedPart>> Encode(const CodecInput& input) const override {
-    KVASIR_RETURN_IF_ERROR(CheckShape(input.head_dim));
+    KVASIR_RETURN_IF_ERROR(CheckInput(name(), input));
     return EncodeGroups(Format(input.side), input);
   }
 
@@ -50,6 +50,12 @@ Result<std::shared_ptr<const KvCodec>> MakeGroupCodec(GroupCodecSpec spec) {
   KVASIR_RETURN_IF_ERROR(CheckSide(spec.name, spec.k, spec.k_tail));
   KVASIR_RETURN_IF_ERROR(CheckSide(spec.name, spec.v, spec.v_tail));
   return std::shared_ptr<const KvCodec>(std::make_shared<GroupCodec>(std::move(spec)));
+}
+
+Result<std::shared_ptr<const KvCodec>> MakeGgmlCodec(const CodecInfo& info, CodecValues values,
+                                                     Quantiser quantiser) {
+  const GroupFormat format = {.quantiser = quantiser, .hadamard = values[0] != 0};
+  return MakeGroupCodec({.name = CodecName(info, values), .k = format, .v = format});
 }
 
 }  // namespace kvasir

@@ -45,13 +45,40 @@ void LoadTable(const GroupFormat& format, const BlockLayout& layout, const std::
   for (int i = 0; i < 1 << format.quantiser.bits(); ++i) table[i] = HalfToFloat(words[i]);
 }
 
-CodePlace PlaceOf(const BlockLayout& layout, const TileOrder& order, int token, int channel) {
-  const int64_t tile = token / kTileTokens, slot = token % kTileTokens;
+namespace {
+
+// Calls visit(strip, codes index of its first code, distance of neighbours, their number).
+template <typename Visit>
+void ForEachStrip(const BlockLayout& layout, const TileOrder& order, const Visit& visit) {
+  const int d = order.head_dim;
   if (order.side == KvSide::kKey) {
-    return {(tile * layout.tile_strips + channel) * layout.strip_bytes, static_cast<int>(slot)};
+    for (int c = 0; c < d; ++c) visit(c, c, d, layout.slots);
+    return;
   }
-  const int64_t row = channel / kStripCodes * layout.slots + slot;
-  return {(tile * layout.tile_strips + row) * layout.strip_bytes, channel % kStripCodes};
+  for (int c = 0; c < d; c += kStripCodes) {
+    for (int t = 0; t < layout.slots; ++t) {
+      visit(c / kStripCodes * layout.slots + t, t * d + c, 1, std::min(kStripCodes, d - c));
+    }
+  }
+}
+
+}  // namespace
+
+void PackTile(const BlockLayout& layout, const TileOrder& order, int bits, const uint8_t* codes,
+              uint8_t* strips) {
+  ForEachStrip(layout, order, [&](int strip, int first, int step, int n) {
+    uint8_t run[kStripCodes] = {};
+    for (int i = 0; i < n; ++i) run[i] = codes[first + i * step];
+    PackStrip(run, bits, strips + int64_t{strip} * layout.strip_bytes);
+  });
+}
+
+void UnpackTileCodes(const BlockLayout& layout, const TileOrder& order, int bits,
+                     const uint8_t* strips, uint8_t* codes) {
+  ForEachStrip(layout, order, [&](int strip, int first, int step, int n) {
+    const uint8_t* packed = strips + int64_t{strip} * layout.strip_bytes;
+    for (int i = 0; i < n; ++i) codes[first + i * step] = GetStripCode(packed, bits, i);
+  });
 }
 
 }  // namespace kvasir

@@ -13,6 +13,8 @@
 
 namespace kvasir {
 
+struct KvCalibration;  // calibration.h
+
 enum class Grouping : uint8_t {
   kPerToken,    // a group is neighbouring channels of one token
   kPerChannel,  // a group is the tokens of a block in one channel
@@ -31,6 +33,7 @@ struct GroupFormat {
   bool raw = false;           // keys are stored without RoPE, and rotated when they are read
   CodeTable table = CodeTable::kNone;  // kFitted: one per block
   double outliers = 0;  // share of a block's elements that is also stored as differences
+  std::shared_ptr<const KvCalibration> calibration = {};  // ranges and tables; null = fitted
 
   // Whether tokens are encoded one by one.
   bool can_gather() const {
@@ -72,12 +75,12 @@ struct BlockLayout {
   int64_t table = 0, scale = 0, offset = 0, outlier = 0, codes = 0, bytes = 0;
 };
 
-// Where a code lies: byte offset of its strip within a block's codes, and its place there.
-struct CodePlace {
-  int64_t strip;
-  int lane;
-};
-CodePlace PlaceOf(const BlockLayout& layout, const TileOrder& order, int token, int channel);
+// The strips of a block's codes, one tile's codes at a time.
+//   codes  (slots, head_dim), a byte each
+void PackTile(const BlockLayout& layout, const TileOrder& order, int bits, const uint8_t* codes,
+              uint8_t* strips);
+void UnpackTileCodes(const BlockLayout& layout, const TileOrder& order, int bits,
+                     const uint8_t* strips, uint8_t* codes);
 
 // The (2^bits) values of a table format, from the block or fixed; `table` has 16 places.
 void LoadTable(const GroupFormat& format, const BlockLayout& layout, const std::byte* block,
@@ -88,12 +91,17 @@ inline constexpr CodecParam kHadamardParam = {
 
 struct GroupCodecSpec {
   std::string name;
-  GroupFormat k, v;
-  TailRule k_tail, v_tail;
+  GroupFormat k = {}, v = {};
+  TailRule k_tail = {}, v_tail = {};
 };
 
 // Errors: kInvalidArgument for sizes that do not go together.
 Result<std::shared_ptr<const KvCodec>> MakeGroupCodec(GroupCodecSpec spec);
+
+// ggml's block formats: groups of 32 channels of a token, rotated first if the flag is set.
+inline constexpr CodecParam kGgmlParams[] = {kHadamardParam};
+Result<std::shared_ptr<const KvCodec>> MakeGgmlCodec(const CodecInfo& info, CodecValues values,
+                                                     Quantiser quantiser);
 
 // Encodes any number of tokens in `format`. Errors: kOutOfMemory.
 Result<std::shared_ptr<const CodedPart>> EncodeGroups(const GroupFormat& format,

@@ -42,21 +42,20 @@ const ChannelRotation* GroupPart::rotation() const {
 
 Status GroupPart::LoadTiles(int64_t first, int n, float* scratch, TileFormat* format,
                             const void** tiles) const {
-  *format = TileFormat::kF32;
-  for (int i = 0; i < n; ++i) {
-    float* dst = scratch + i * order_.floats();
-    LoadTile(first + i, false, dst);
-    tiles[i] = dst;
-  }
-  return Status::Ok();
+  return Load(first, n, false, scratch, format, tiles);
 }
 
 Status GroupPart::LoadRotatedTiles(int64_t first, int n, float* scratch, TileFormat* format,
                                    const void** tiles) const {
+  return Load(first, n, true, scratch, format, tiles);
+}
+
+Status GroupPart::Load(int64_t first, int n, bool rotated, float* scratch, TileFormat* format,
+                       const void** tiles) const {
   *format = TileFormat::kF32;
   for (int i = 0; i < n; ++i) {
     float* dst = scratch + i * order_.floats();
-    LoadTile(first + i, true, dst);
+    LoadTile(first + i, rotated, dst);
     tiles[i] = dst;
   }
   return Status::Ok();
@@ -68,16 +67,15 @@ void GroupPart::LoadTile(int64_t tile, bool rotated, float* dst) const {
   const int in_block = static_cast<int>(tile % tiles_per_block);
   Unpack(block, in_block, dst);
   if (layout_.n_outlier > 0) AddOutliers(block, in_block, dst);
-  if (format_.hadamard && !(rotated && rope_ == nullptr)) {
-    if (order_.side == KvSide::kKey) {
-      rotation_.BackwardLanes(dst);
-    } else {
-      for (int t = 0; t < kTileTokens; ++t)
-        rotation_.Backward(dst + t * PaddedDim(order_.head_dim));
-    }
-  }
+  if (format_.hadamard && !(rotated && rotation() != nullptr)) RotateBack(tile, dst);
   if (rope_ != nullptr) RestoreKeys(tile, dst);
   ClearUnused(tile, dst);
+}
+
+void GroupPart::RotateBack(int64_t tile, float* dst) const {
+  if (order_.side == KvSide::kKey) return rotation_.BackwardLanes(dst);
+  const int64_t used = std::min<int64_t>(kTileTokens, n_token_ - tile * kTileTokens);
+  for (int64_t t = 0; t < used; ++t) rotation_.Backward(dst + t * PaddedDim(order_.head_dim));
 }
 
 void GroupPart::LoadGrids(int64_t block, int tile, float* scale, float* offset) const {
@@ -172,36 +170,41 @@ Result<std::shared_ptr<const CodedPart>> GroupPart::Gather(std::span<const int32
   if (!format_.can_gather()) return CodedPart::Gather(keep);
   auto part = std::make_shared<GroupPart>(format_, order_, arena_, nullptr, Positions());
   KVASIR_RETURN_IF_ERROR(part->Grow(static_cast<int64_t>(keep.size())));
-  for (size_t i = 0; i < keep.size(); ++i) {
-    part->CopyToken(*this, keep[i], static_cast<int64_t>(i));
+  for (int64_t b = 0; b < part->n_block(); ++b) {
+    const int64_t first = b * kTileTokens;
+    part->CopyTokens(
+        *this, keep.subspan(first, std::min<int64_t>(kTileTokens, part->n_token_ - first)), b);
   }
   return std::shared_ptr<const CodedPart>(std::move(part));
 }
 
-void GroupPart::CopyToken(const GroupPart& from, int64_t source, int64_t target) {
-  const BlockLayout& src_layout = from.layout(source / format_.block);
-  const BlockLayout& dst_layout = layout(target / format_.block);
-  const std::byte* src = from.blocks_[source / format_.block].data();
-  std::byte* dst = blocks_[target / format_.block].data();
-  const int src_slot = static_cast<int>(source % format_.block);
-  const int dst_slot = static_cast<int>(target % format_.block);
-  const auto copy_words = [&](int64_t src_array, int64_t dst_array) {
-    for (int g = 0; g < format_.n_group(order_.head_dim); ++g) {
-      std::memcpy(dst + dst_array + 2 * (g * dst_layout.slots + dst_slot),
-                  src + src_array + 2 * (g * src_layout.slots + src_slot), 2);
+void GroupPart::CopyTokens(const GroupPart& from, std::span<const int32_t> tokens, int64_t block) {
+  const int d = order_.head_dim, bits = format_.quantiser.bits();
+  const BlockLayout& layout = this->layout(block);
+  std::byte* to = blocks_[block].data();
+  std::vector<uint8_t> codes(int64_t{layout.slots} * d), source(int64_t{kTileTokens} * d);
+  int64_t unpacked = -1;
+  for (size_t slot = 0; slot < tokens.size(); ++slot) {
+    const int64_t from_block = tokens[slot] / kTileTokens;
+    const int64_t from_slot = tokens[slot] % kTileTokens;
+    const BlockLayout& from_layout = from.layout(from_block);
+    const std::byte* data = from.blocks_[from_block].data();
+    if (from_block != unpacked) {
+      unpacked = from_block;
+      UnpackTileCodes(from_layout, order_, bits,
+                      reinterpret_cast<const uint8_t*>(data + from_layout.codes), source.data());
     }
-  };
-  if (format_.quantiser.stores_scale()) copy_words(src_layout.scale, dst_layout.scale);
-  if (format_.quantiser.stores_offset()) copy_words(src_layout.offset, dst_layout.offset);
-  const int bits = format_.quantiser.bits();
-  const auto* src_codes = reinterpret_cast<const uint8_t*>(src + src_layout.codes);
-  auto* dst_codes = reinterpret_cast<uint8_t*>(dst + dst_layout.codes);
-  for (int c = 0; c < order_.head_dim; ++c) {
-    const CodePlace a = PlaceOf(src_layout, order_, src_slot, c);
-    const CodePlace b = PlaceOf(dst_layout, order_, dst_slot, c);
-    SetStripCode(dst_codes + b.strip, bits, b.lane,
-                 GetStripCode(src_codes + a.strip, bits, a.lane));
+    std::copy_n(source.begin() + from_slot * d, d, codes.begin() + static_cast<int64_t>(slot) * d);
+    const auto copy_words = [&](int64_t to_array, int64_t from_array) {
+      for (int64_t g = 0; g < format_.n_group(d); ++g) {
+        std::memcpy(to + to_array + 2 * (g * layout.slots + static_cast<int64_t>(slot)),
+                    data + from_array + 2 * (g * from_layout.slots + from_slot), 2);
+      }
+    };
+    if (format_.quantiser.stores_scale()) copy_words(layout.scale, from_layout.scale);
+    if (format_.quantiser.stores_offset()) copy_words(layout.offset, from_layout.offset);
   }
+  PackTile(layout, order_, bits, codes.data(), reinterpret_cast<uint8_t*>(to + layout.codes));
 }
 
 }  // namespace kvasir

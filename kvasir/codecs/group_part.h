@@ -36,13 +36,17 @@ class GroupPart final : public CodedPart {
   Result<std::shared_ptr<const CodedPart>> Gather(std::span<const int32_t> keep) const override;
 
  private:
+  Status Load(int64_t first, int n, bool rotated, float* scratch, TileFormat* format,
+              const void** tiles) const;
   void LoadTile(int64_t tile, bool rotated, float* dst) const;
+  void RotateBack(int64_t tile, float* dst) const;
   void LoadGrids(int64_t block, int tile, float* scale, float* offset) const;
   void Unpack(int64_t block, int tile, float* dst) const;
   void AddOutliers(int64_t block, int tile, float* dst) const;
   void RestoreKeys(int64_t tile, float* dst) const;
   void ClearUnused(int64_t tile, float* dst) const;
-  void CopyToken(const GroupPart& from, int64_t source, int64_t target);
+  // Fills a block with the codes of `tokens` of `from`.
+  void CopyTokens(const GroupPart& from, std::span<const int32_t> tokens, int64_t block);
 
   GroupFormat format_;
   TileOrder order_;

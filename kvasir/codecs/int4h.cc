@@ -26,11 +26,8 @@ const CodecInfo& int4h_codec() {
                 .quantiser = Quantiser(GridRule::kMinMax, static_cast<int>(values[0])),
                 .group = static_cast<int>(values[1]),
                 .hadamard = true};
-            return MakeGroupCodec({.name = CodecName(int4h_codec(), values),
-                                   .k = format,
-                                   .v = format,
-                                   .k_tail = {},
-                                   .v_tail = {}});
+            return MakeGroupCodec(
+                {.name = CodecName(int4h_codec(), values), .k = format, .v = format});
           },
   };
   return kInfo;

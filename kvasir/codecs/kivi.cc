@@ -13,8 +13,7 @@ Result<std::shared_ptr<const KvCodec>> Make(CodecValues values) {
   const int bits = value(0), g = value(1), tail = value(2);
   const int k_bits = value(3) == 0 ? bits : value(3);
   const int v_bits = value(4) == 0 ? bits : value(4);
-  GroupCodecSpec spec = {
-      .name = CodecName(kivi_codec(), values), .k = {}, .v = {}, .k_tail = {}, .v_tail = {}};
+  GroupCodecSpec spec = {.name = CodecName(kivi_codec(), values)};
   spec.k = {.quantiser = Quantiser(GridRule::kMinMax, k_bits),
             .grouping = Grouping::kPerChannel,
             .block = g};

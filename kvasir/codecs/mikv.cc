@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
-#include <cstring>
-#include <numeric>
+#include <functional>
+#include <limits>
 
 #include "kvasir/codecs/group_format.h"
 #include "kvasir/kernels/half.h"
@@ -183,7 +183,7 @@ class MikvCodec final : public KvCodec {
   }
 
   Result<std::shared_ptr<const CodedPart>> Encode(const CodecInput& input) const override {
-    KVASIR_RETURN_IF_ERROR(CheckShape(input.head_dim));
+    KVASIR_RETURN_IF_ERROR(CheckInput(name(), input));
     if (input.importance.size() != input.pos.size()) {
       return Status::InvalidArgument(
           "mikv needs the importance of every token: give the recipe a score");
@@ -231,15 +231,18 @@ class MikvCodec final : public KvCodec {
            (n % kTileTokens == 0 ? 0 : block_bytes(n % kTileTokens));
   }
 
-  // The most important tokens, newer before older where equal.
+  // The most important tokens, newer before older where equal; what is not a number comes last.
   std::vector<bool> PickHigh(std::span<const float> importance) const {
-    std::vector<int> order(importance.size());
-    std::iota(order.begin(), order.end(), 0);
-    std::ranges::sort(order, [&](int a, int b) {
-      return importance[a] != importance[b] ? importance[a] > importance[b] : a > b;
-    });
+    std::vector<std::pair<float, int>> order;
+    for (float x : importance) {
+      order.emplace_back(std::isnan(x) ? -std::numeric_limits<float>::infinity() : x,
+                         static_cast<int>(order.size()));
+    }
+    std::ranges::sort(order, std::greater());
     std::vector<bool> high(importance.size());
-    for (int i = 0; i < HighTokens(static_cast<int64_t>(order.size())); ++i) high[order[i]] = true;
+    for (int i = 0; i < HighTokens(static_cast<int64_t>(order.size())); ++i) {
+      high[order[i].second] = true;
+    }
     return high;
   }
 

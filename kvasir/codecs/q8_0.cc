@@ -4,21 +4,14 @@ namespace kvasir {
 
 const CodecInfo& q8_0_codec();
 const CodecInfo& q8_0_codec() {
-  static constexpr CodecParam kParams[] = {kHadamardParam};
   static const CodecInfo kInfo = {
       .name = "q8_0",
       .summary = "8-bit codes, one scale for 32 channels of a token",
       .card = "ggml q8_0",
-      .params = kParams,
+      .params = kGgmlParams,
       .make =
           [](CodecValues values) {
-            GroupFormat format = {.quantiser = Quantiser(GridRule::kSymmetric, 8)};
-            format.hadamard = values[0] != 0;
-            return MakeGroupCodec({.name = CodecName(q8_0_codec(), values),
-                                   .k = format,
-                                   .v = format,
-                                   .k_tail = {},
-                                   .v_tail = {}});
+            return MakeGgmlCodec(q8_0_codec(), values, Quantiser(GridRule::kSymmetric, 8));
           },
   };
   return kInfo;

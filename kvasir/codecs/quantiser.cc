@@ -4,6 +4,7 @@
 #include <cassert>
 #include <cmath>
 
+#include "kvasir/kernels/attend.h"
 #include "kvasir/kernels/half.h"
 
 namespace kvasir {
@@ -13,8 +14,17 @@ constexpr float kMaxHalf = 65504.0f;
 
 uint16_t ToHalf(float x) { return FloatToHalf(std::clamp(x, -kMaxHalf, kMaxHalf)); }
 
-uint8_t Clamp(float code, int top) {
-  return static_cast<uint8_t>(std::clamp(code, 0.0f, static_cast<float>(top)));
+// Half to even, for |x| < 2^22; a plain sum, which compilers vectorise where they would call
+// nearbyint.
+float RoundEven(float x) {
+  constexpr float kShift = 0x1.8p23f;
+  return (x + kShift) - kShift;
+}
+
+// Clamped before it becomes an integer.
+float Clamp(float code, float top) {
+  code = code > 0 ? code : 0;
+  return code < top ? code : top;
 }
 
 uint8_t Nearest(float x, const float* table, int n) {
@@ -24,19 +34,34 @@ uint8_t Nearest(float x, const float* table, int n) {
   return static_cast<uint8_t>(x - table[above - 1] <= table[above] - x ? above - 1 : above);
 }
 
-float AbsMax(std::span<const float> x) {
-  float max = 0;
-  for (float v : x) max = std::max(max, std::fabs(v));
-  return max;
+struct Range {
+  float min, max;
+  float AbsMax() const { return std::max(max, -min); }
+};
+
+Range RangeOf(std::span<const float> x) {
+  constexpr size_t kLanes = 8;
+  float min[kLanes], max[kLanes];
+  std::fill_n(min, kLanes, x[0]);
+  std::fill_n(max, kLanes, x[0]);
+  size_t i = 0;
+  for (; i + kLanes <= x.size(); i += kLanes) {
+    for (size_t l = 0; l < kLanes; ++l) {
+      min[l] = x[i + l] < min[l] ? x[i + l] : min[l];
+      max[l] = x[i + l] > max[l] ? x[i + l] : max[l];
+    }
+  }
+  for (; i < x.size(); ++i) {
+    min[0] = std::min(min[0], x[i]);
+    max[0] = std::max(max[0], x[i]);
+  }
+  return {*std::min_element(min, min + kLanes), *std::max_element(max, max + kLanes)};
 }
 
 // The first of those with the largest magnitude.
-float Extreme(std::span<const float> x) {
-  float extreme = 0;
-  for (float v : x) {
-    if (std::fabs(v) > std::fabs(extreme)) extreme = v;
-  }
-  return extreme;
+float Extreme(std::span<const float> x, const Range& range) {
+  if (range.max != -range.min) return range.max > -range.min ? range.max : range.min;
+  return *std::ranges::find_if(x, [&](float v) { return std::fabs(v) == range.max; });
 }
 
 }  // namespace
@@ -83,8 +108,8 @@ Grid Quantiser::Fit(std::span<const float> x) const {
     return grid;
   }
   if (x.empty()) return grid;
-  const auto [low, high] = std::minmax_element(x.begin(), x.end());
-  float min = *low, max = *high, step = 0;
+  const Range range = RangeOf(x);
+  float min = range.min, max = range.max, step = 0;
   const auto top = static_cast<float>((1 << bits_) - 1);
   switch (rule_) {
     case GridRule::kIntegerZero:
@@ -92,9 +117,9 @@ Grid Quantiser::Fit(std::span<const float> x) const {
       max = std::max(max, 0.0f);
       [[fallthrough]];
     case GridRule::kMinMax: step = (max - min) / top; break;
-    case GridRule::kSymmetric: step = AbsMax(x) / (Zero() - 1); break;
-    case GridRule::kSigned: step = Extreme(x) / -Zero(); break;
-    case GridRule::kAbsMax: step = AbsMax(x) / 448; break;
+    case GridRule::kSymmetric: step = range.AbsMax() / (Zero() - 1); break;
+    case GridRule::kSigned: step = Extreme(x, range) / -Zero(); break;
+    case GridRule::kAbsMax: step = range.AbsMax() / 448; break;
     case GridRule::kRange: step = (max - min) / 2; break;
     case GridRule::kNorm: {
       double squares = 0;
@@ -110,44 +135,66 @@ Grid Quantiser::Fit(std::span<const float> x) const {
   if (grid.s != 0) grid.inverse = 1.0f / (unrounded ? step : grid.s);
   if (rule_ == GridRule::kMinMax) grid.offset = ToHalf(min);
   if (rule_ == GridRule::kRange) grid.offset = ToHalf(min + (max - min) / 2);
-  if (rule_ == GridRule::kIntegerZero)
-    grid.offset = Clamp(std::nearbyint(-min * grid.inverse), 255);
+  if (rule_ == GridRule::kIntegerZero) {
+    grid.offset = static_cast<uint16_t>(Clamp(std::nearbyint(-min * grid.inverse), 255));
+  }
   FillOffsets(&grid.offset, &grid.s, 1, &grid.o);
   return grid;
 }
 
 void Quantiser::FillOffsets(const uint16_t* stored, const float* s, int n, float* o) const {
-  for (int i = 0; i < n; ++i) {
-    switch (rule_) {
-      case GridRule::kMinMax:
-      case GridRule::kRange: o[i] = HalfToFloat(stored[i]); break;
-      case GridRule::kIntegerZero: o[i] = -s[i] * static_cast<float>(stored[i]); break;
-      case GridRule::kSymmetric:
-      case GridRule::kSigned: o[i] = -s[i] * Zero(); break;
-      default: o[i] = 0;
+  switch (rule_) {
+    case GridRule::kMinMax:
+    case GridRule::kRange: return ActiveAttendKernels().unpack_f16(stored, o, n);
+    case GridRule::kIntegerZero:
+      for (int i = 0; i < n; ++i) o[i] = -s[i] * static_cast<float>(stored[i]);
+      return;
+    case GridRule::kSymmetric:
+    case GridRule::kSigned: {
+      const float zero = Zero();
+      for (int i = 0; i < n; ++i) o[i] = -s[i] * zero;
+      return;
     }
+    default: std::fill_n(o, n, 0.0f);
   }
 }
 
-uint8_t Quantiser::Code(float x, const Grid& grid, const float* table) const {
-  const int top = (1 << bits_) - 1;
+void Quantiser::Encode(std::span<const float> x, const Grid& grid, const float* table,
+                       uint8_t* codes) const {
+  const auto top = static_cast<float>((1 << bits_) - 1);
+  const float zero = Zero(), inverse = grid.inverse, offset = grid.o;
+  const auto each = [&](auto code) {
+    for (size_t i = 0; i < x.size(); ++i) codes[i] = static_cast<uint8_t>(code(x[i]));
+  };
+  // One above the top is far enough out to be clamped after rounding.
+  const auto clamped = [&](float steps) { return RoundEven(Clamp(steps, top + 1)); };
   switch (rule_) {
-    case GridRule::kMinMax: {
-      if (grid.s == 0) return 0;
-      return Clamp(std::nearbyint((x - grid.o) / grid.s), top);
-    }
+    case GridRule::kMinMax:
+      if (grid.s == 0) return each([](float) { return 0; });
+      return each(
+          [&](float v) { return static_cast<int>(Clamp(clamped((v - offset) / grid.s), top)); });
     case GridRule::kIntegerZero: {
-      if (grid.s == 0) return 0;
-      return Clamp(std::nearbyint(x / grid.s) + static_cast<float>(grid.offset), top);
+      if (grid.s == 0) return each([](float) { return 0; });
+      const auto z = static_cast<float>(grid.offset);
+      return each([&](float v) { return static_cast<int>(Clamp(RoundEven(v / grid.s) + z, top)); });
     }
-    case GridRule::kSymmetric: return Clamp(std::round(x * grid.inverse) + Zero(), top);
-    case GridRule::kSigned: return Clamp(std::trunc(x * grid.inverse + (Zero() + 0.5f)), top);
+    case GridRule::kSymmetric:
+      // Away from zero; adding a half before truncating would round 0.49999997 up.
+      return each([&](float v) {
+        const float steps = v * inverse, magnitude = std::fabs(steps);
+        const auto whole = static_cast<float>(static_cast<int>(magnitude));
+        const float rounded = whole + (magnitude - whole >= 0.5f ? 1.0f : 0.0f);
+        return static_cast<int>(Clamp(std::copysign(rounded, steps) + zero, top));
+      });
+    case GridRule::kSigned:
+      return each(
+          [&](float v) { return static_cast<int>(Clamp(v * inverse + (zero + 0.5f), top)); });
     case GridRule::kAbsMax:
-    case GridRule::kUnit: return FloatToE4m3(x * grid.inverse);
+    case GridRule::kUnit: return each([&](float v) { return FloatToE4m3(v * inverse); });
     case GridRule::kRange:
-    case GridRule::kNorm: return Nearest((x - grid.o) * grid.inverse, table, 1 << bits_);
+    case GridRule::kNorm:
+      return each([&](float v) { return Nearest((v - offset) * inverse, table, 1 << bits_); });
   }
-  return 0;
 }
 
 float Quantiser::Value(uint8_t code, const Grid& grid, const float* table) const {

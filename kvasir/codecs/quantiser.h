@@ -51,8 +51,14 @@ class Quantiser {
 
   // `x` finite, magnitudes up to 65504; empty groups give scale 0.
   Grid Fit(std::span<const float> x) const;
+  // codes[i] = the code of x[i].
   //   table  (2^bits) ascending, for table rules
-  uint8_t Code(float x, const Grid& grid, const float* table) const;
+  void Encode(std::span<const float> x, const Grid& grid, const float* table, uint8_t* codes) const;
+  uint8_t Code(float x, const Grid& grid, const float* table) const {
+    uint8_t code;
+    Encode({&x, 1}, grid, table, &code);
+    return code;
+  }
   // Decoded value of a code.
   float Value(uint8_t code, const Grid& grid, const float* table) const;
   // Offsets that are not stored as f16 follow from the scales: o[i] from s[i] and the stored words.

@@ -25,6 +25,8 @@ struct TileOrder {
 // Heads that fit the buffers of parts that rebuild tiles.
 inline constexpr int kMaxHeadDim = 512;
 Status CheckHeadDim(std::string_view codec, int head_dim);
+// What every Encode checks: the head, that there are tokens, that positions ascend from 0 or more.
+Status CheckInput(std::string_view codec, const CodecInput& input);
 
 // Bits per element of arena blocks of `bytes` that hold `n_token` tokens each, arena rounding
 // included.

@@ -22,11 +22,8 @@ const CodecInfo& turbo_codec() {
                 .hadamard = true,
                 .random_signs = true,
                 .table = CodeTable::kNormal};
-            return MakeGroupCodec({.name = CodecName(turbo_codec(), values),
-                                   .k = format,
-                                   .v = format,
-                                   .k_tail = {},
-                                   .v_tail = {}});
+            return MakeGroupCodec(
+                {.name = CodecName(turbo_codec(), values), .k = format, .v = format});
           },
   };
   return kInfo;

@@ -1,5 +1,7 @@
 #include "kvasir/kernels/kv_unpack.h"
 
+#include <cstring>
+
 namespace kvasir {
 
 extern const KvUnpackKernels kKvUnpackScalar;
@@ -32,17 +34,22 @@ uint8_t GetStripCode(const uint8_t* strip, int bits, int i) {
   return static_cast<uint8_t>(code);
 }
 
-void SetStripCode(uint8_t* strip, int bits, int i, uint8_t code) {
+void PackStrip(const uint8_t* codes, int bits, uint8_t* strip) {
   if (bits == 8) {
-    strip[i] = code;
+    std::memcpy(strip, codes, kStripCodes);
     return;
   }
+  int low = 0;
   for (int width : {4, 2, 1}) {
     if ((bits & width) == 0) continue;
-    const int at = i * width;
-    strip[at / 8] |= static_cast<uint8_t>((code & ((1 << width) - 1)) << (at % 8));
-    code = static_cast<uint8_t>(code >> width);
-    strip += StripBytes(width);
+    uint64_t plane = 0;
+    for (int i = 0; i < kStripCodes; ++i) {
+      plane |= uint64_t(codes[i] >> low & ((1 << width) - 1)) << (i * width);
+    }
+    for (int byte = 0; byte < StripBytes(width); ++byte) {
+      *strip++ = static_cast<uint8_t>(plane >> (8 * byte));
+    }
+    low += width;
   }
 }
 

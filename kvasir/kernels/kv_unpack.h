@@ -48,8 +48,9 @@ struct KvUnpackKernels {
 const KvUnpackKernels& GetKvUnpackKernels(Isa isa);
 const KvUnpackKernels& ActiveKvUnpackKernels();
 
-// One code of a strip, and its change; a strip starts as zeros and each code is set once.
+// One code of a strip.
 uint8_t GetStripCode(const uint8_t* strip, int bits, int i);
-void SetStripCode(uint8_t* strip, int bits, int i, uint8_t code);
+// Packs 16 codes.
+void PackStrip(const uint8_t* codes, int bits, uint8_t* strip);
 
 }  // namespace kvasir

@@ -21,8 +21,13 @@ struct Case {
     std::normal_distribution<float> normal;
     for (int i = 0; i < n_row * kStripCodes; ++i) {
       codes.push_back(static_cast<uint8_t>(rng() & ((1u << bits) - 1)));
-      SetStripCode(packed.data() + 1 + i / kStripCodes * StripBytes(bits), bits, i % kStripCodes,
-                   codes.back());
+    }
+    for (int r = 0; r < n_row; ++r) {
+      uint8_t* strip = packed.data() + 1 + r * StripBytes(bits);
+      PackStrip(&codes[r * kStripCodes], bits, strip);
+      for (int i = 0; i < kStripCodes; ++i) {
+        EXPECT_EQ(GetStripCode(strip, bits, i), codes[r * kStripCodes + i]);
+      }
     }
     for (float& x : table) x = normal(rng);
     for (int i = 0; i < std::max(n_row, kStripCodes); ++i) {
