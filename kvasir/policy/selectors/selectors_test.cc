@@ -22,6 +22,13 @@ std::vector<Case> Cases() {
   std::vector<Case> cases;
   for (const char* group : {"sum", "max", "head"}) {
     cases.push_back({"quest", {{"pages", "6"}, {"group", group}, {"dense", "0"}}, 96});
+    cases.push_back({"lserve", {{"tokens", "256"}, {"group", group}}, 256});
+    cases.push_back({"lserve", {{"tokens", "128"}, {"reuse", "1"}, {"group", group}}, 128});
+    // So few super-pages are opened that some stay closed.
+    cases.push_back(
+        {"twolevel", {{"tokens", "96"}, {"recent", "20"}, {"open", "1"}, {"group", group}}, 96});
+    cases.push_back(
+        {"twolevel", {{"tokens", "160"}, {"reuse", "3"}, {"sink", "30"}, {"group", group}}, 160});
   }
   return cases;
 }
