@@ -176,8 +176,11 @@ void ByteBounds::Prepare(const QueryRows& rows, uint8_t* q, float* steps) const 
     for (int c = 0; c < head_dim_; ++c) {
       max = std::max(max, std::fabs(std::ldexp(row[c], exponent_[c])));
     }
+    // Queries beyond all bounds stay zero: their score is what rounding may lose, which then is
+    // all.
+    steps[r] = 2 * max;
+    if (!std::isfinite(max) || !std::isfinite(255 / max)) continue;
     steps[r] = max / 255;
-    if (!(steps[r] > 0) || !std::isfinite(255 / max)) continue;
     for (int c = 0; c < head_dim_; ++c) {
       const float folded = std::ldexp(row[c], exponent_[c]) * (255 / max);
       const auto magnitude = static_cast<int>(std::min(std::nearbyint(std::fabs(folded)), 255.0f));

@@ -11,11 +11,14 @@ namespace {
 
 struct Rule {
   int64_t n_page, n_sink, n_recent;  // pages
-  int64_t n_open;                    // super-pages
+  int64_t n_open;                    // super-pages, beside those of sinks and recent tokens
   GroupRule group;
 };
 
 int64_t Pages(int64_t tokens) { return (tokens + kPageTokens - 1) / kPageTokens; }
+int64_t Supers(int64_t pages) {
+  return (pages + ByteBounds::kSuperPages - 1) / ByteBounds::kSuperPages;
+}
 
 class TwoLevelIndex final : public HeadIndex {
  public:
@@ -116,11 +119,9 @@ class TwoLevelIndex final : public HeadIndex {
   // The super-pages whose pages are scored.
   Status Open(const QueryRows& rows, SelectScratch& scratch, PageChoice* choice) const {
     const int64_t n_super = bounds_.n_unit(ByteBounds::kSuper);
-    const auto supers_of = [](int64_t pages) { return (pages + kSuperPages - 1) / kSuperPages; };
     const int64_t n_page = bounds_.n_unit(ByteBounds::kPage);
-    const Forced forced = {supers_of(rule_.n_sink), (n_page - rule_.n_recent) / kSuperPages};
-    const int64_t n_open =
-        std::max(rule_.n_open, forced.n_first + std::max<int64_t>(0, n_super - forced.last));
+    const Forced forced = {Supers(rule_.n_sink), (n_page - rule_.n_recent) / kSuperPages};
+    const int64_t n_open = rule_.n_open + forced.n_first + n_super - forced.last;
     choice->opened.resize(static_cast<size_t>(n_super));
     std::iota(choice->opened.begin(), choice->opened.end(), 0);
     if (n_super <= n_open) return Status::Ok();
@@ -181,7 +182,7 @@ constexpr SelectorParam kParams[] = {
      .fallback = "256",
      .min = 1,
      .max = 1 << 20,
-     .help = "super-pages of 256 tokens looked into"},
+     .help = "super-pages of 256 tokens looked into, beside the first and the newest"},
     {.name = "sink",
      .fallback = "16",
      .min = 0,
@@ -201,8 +202,7 @@ Result<std::unique_ptr<Selector>> Make(const SelectorValues& values, const Selec
   rule.n_sink = Pages(values.Int("sink"));
   rule.n_recent = Pages(values.Int("recent") - 1) + 1;  // the newest page may hold one token
   rule.n_page = std::max(values.Int("tokens") / kPageTokens, rule.n_sink + rule.n_recent);
-  // Enough to choose from, though the newest super-page may hold a single page.
-  rule.n_open = std::max(values.Int("open"), Pages(rule.n_page) + 1);
+  rule.n_open = std::max(values.Int("open"), Supers(rule.n_page));  // enough to choose from
   rule.group = ParseGroupRule(values.Text("group"));
   auto indices = MakeIndices(shape, static_cast<int>(values.Int("dense")), [&](int, int) {
     return std::make_unique<TwoLevelIndex>(rule, shape);
