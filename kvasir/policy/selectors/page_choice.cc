@@ -12,8 +12,8 @@ namespace kvasir {
 namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
-// Far above any logit, and finite: differences of scores stay numbers.
-constexpr float kLarge = 1e30f;
+// Finite, so that differences to the padding stay numbers.
+constexpr float kLarge = std::numeric_limits<float>::max();
 
 // Order of floats as order of integers.
 uint32_t SortKey(float x) {

@@ -1,0 +1,241 @@
+#include "kvasir/policy/selectors/byte_bounds.h"
+
+#include <algorithm>
+#include <cassert>
+#include <cmath>
+#include <limits>
+
+#include "kvasir/policy/selectors/key_extremes.h"
+
+namespace kvasir {
+namespace {
+
+// Multiples of 2^-24 and of larger powers, up to 127 of them, are exact in f16.
+constexpr int kMinExponent = -24;
+constexpr int kLargest = 127;
+// Half a step a channel is what rounding the query may lose, and a little for its own arithmetic.
+constexpr float kQueryRounding = 0.5001f;
+
+// The smallest allowed e with |x| <= 127 * 2^e.
+int ExponentFor(float x) {
+  x = std::min(std::fabs(x), std::numeric_limits<float>::max());
+  int power = 0;
+  const float fraction = std::frexp(x, &power);  // [0.5, 1)
+  const int exponent = power - 7 + (fraction * 128 > kLargest ? 1 : 0);
+  return x == 0 ? kMinExponent : std::max(exponent, kMinExponent);
+}
+
+// Both with |x| <= 127 steps. A product that underflows is still not zero.
+int8_t StepsNotBelow(float x, int exponent) {
+  const int steps = static_cast<int>(std::ceil(std::ldexp(x, -exponent)));
+  return static_cast<int8_t>(x > 0 ? std::max(steps, 1) : steps);
+}
+int8_t StepsNotAbove(float x, int exponent) {
+  return static_cast<int8_t>(-StepsNotBelow(-x, exponent));
+}
+
+float Finite(float x) {
+  constexpr float kMax = std::numeric_limits<float>::max();
+  return std::clamp(x, -kMax, kMax);
+}
+
+}  // namespace
+
+ByteBounds::ByteBounds(int head_dim, ByteLedger* ledger)
+    : head_dim_(head_dim), exponent_(ledger, ByteKind::kIndex), pages_(ledger), supers_(ledger) {}
+
+int64_t ByteBounds::bytes() const {
+  return exponent_.bytes() + pages_.tiles.bytes() + pages_.size.bytes() + supers_.tiles.bytes() +
+         supers_.size.bytes();
+}
+
+Status ByteBounds::Resize(int64_t n_kv) {
+  for (Level level : {kPage, kSuper}) {
+    const int64_t n_tile = (UnitsOf(level, n_kv) + kScorePages - 1) / kScorePages;
+    KVASIR_RETURN_IF_ERROR(Of(level).tiles.Resize(n_tile * ScoreTileBytes(n_quad())));
+    KVASIR_RETURN_IF_ERROR(Of(level).size.Resize(n_tile * kScorePages));
+  }
+  return Status::Ok();
+}
+
+Status ByteBounds::Append(int64_t n, const float* k, int64_t stride) {
+  if (n == 0) return Status::Ok();
+  KVASIR_RETURN_IF_ERROR(exponent_.Resize(head_dim_));
+  if (n_kv_ == 0) std::fill_n(exponent_.data(), head_dim_, kMinExponent);
+  KVASIR_RETURN_IF_ERROR(Resize(n_kv_ + n));
+  RaiseSteps(n, k, stride);
+  const int64_t first_super = n_kv_ / kSuperTokens;
+  while (n > 0) {
+    const int64_t slot = n_kv_ % kPageTokens;
+    const int64_t n_here = std::min(n, kPageTokens - slot);
+    FoldPage(n_kv_ / kPageTokens, slot == 0, n_here, k, stride);
+    k += n_here * stride;
+    n_kv_ += n_here;
+    n -= n_here;
+  }
+  for (int64_t super = first_super; super < n_unit(kSuper); ++super) FoldSuper(super);
+  return Status::Ok();
+}
+
+void ByteBounds::RaiseSteps(int64_t n, const float* k, int64_t stride) {
+  bool raised = false;
+  for (int first = 0; first < head_dim_; first += KeyExtremes::kChannels) {
+    const int n_channel = std::min(KeyExtremes::kChannels, head_dim_ - first);
+    const KeyExtremes keys(n, k + first, stride, n_channel);
+    for (int i = 0; i < n_channel; ++i) {
+      const int exponent = ExponentFor(std::max(keys.high[i], -keys.low[i]));
+      const int rise = exponent - exponent_[first + i];
+      if (rise <= 0) continue;
+      exponent_[first + i] = exponent;
+      raised = true;
+      const int shift = std::min(rise, 7);
+      for (Level level : {kPage, kSuper}) {
+        for (int64_t unit = 0; unit < n_unit(level); ++unit) {
+          int8_t* max = Of(level).tiles.data() + Offset(unit, first + i);
+          int8_t* min = max + kMinOffset;
+          *max = static_cast<int8_t>(-(-*max >> shift));
+          *min = static_cast<int8_t>(*min >> shift);
+        }
+      }
+    }
+  }
+  if (!raised) return;
+  for (Level level : {kPage, kSuper}) {
+    for (int64_t unit = 0; unit < n_unit(level); ++unit) Measure(level, unit);
+  }
+}
+
+void ByteBounds::FoldPage(int64_t page, bool fresh, int64_t n, const float* k, int64_t stride) {
+  for (int first = 0; first < head_dim_; first += KeyExtremes::kChannels) {
+    const int n_channel = std::min(KeyExtremes::kChannels, head_dim_ - first);
+    const KeyExtremes keys(n, k + first, stride, n_channel);
+    for (int i = 0; i < n_channel; ++i) {
+      const int exponent = exponent_[first + i];
+      int8_t* max = pages_.tiles.data() + Offset(page, first + i);
+      int8_t* min = max + kMinOffset;
+      const int8_t high = StepsNotBelow(Finite(keys.high[i]), exponent);
+      const int8_t low = StepsNotAbove(Finite(keys.low[i]), exponent);
+      *max = fresh ? high : std::max(*max, high);
+      *min = fresh ? low : std::min(*min, low);
+    }
+  }
+  Measure(kPage, page);
+}
+
+void ByteBounds::FoldSuper(int64_t super) {
+  const int64_t first = super * kSuperPages;
+  const int64_t last = std::min(n_unit(kPage), first + kSuperPages);
+  for (int c = 0; c < head_dim_; ++c) {
+    const int8_t* max = pages_.tiles.data() + Offset(first, c);
+    const int8_t* min = max + kMinOffset;
+    int8_t high = max[0], low = min[0];
+    for (int64_t i = 1; i < last - first; ++i) {
+      high = std::max(high, max[i * 4]);
+      low = std::min(low, min[i * 4]);
+    }
+    int8_t* to = supers_.tiles.data() + Offset(super, c);
+    to[0] = high;
+    to[kMinOffset] = low;
+  }
+  Measure(kSuper, super);
+}
+
+void ByteBounds::Measure(Level level, int64_t unit) {
+  int size = 0;
+  for (int c = 0; c < head_dim_; ++c) {
+    const int8_t* max = Of(level).tiles.data() + Offset(unit, c);
+    size += std::max(std::abs(int{max[0]}), std::abs(int{max[kMinOffset]}));
+  }
+  Of(level).size[unit] = static_cast<uint16_t>(std::min(size, int{UINT16_MAX}));
+}
+
+void ByteBounds::Truncate(int64_t n) {
+  assert(n <= n_kv_);
+  n_kv_ = n;
+  // Shrinking never allocates.
+  static_cast<void>(Resize(n).ok());
+  if (n % kSuperTokens != 0) FoldSuper(n / kSuperTokens);
+}
+
+Result<ByteBounds> ByteBounds::Copy() const {
+  ByteBounds copy(head_dim_, nullptr);
+  copy.n_kv_ = n_kv_;
+  KVASIR_ASSIGN_OR_RETURN(copy.exponent_, exponent_.Copy());
+  for (Level level : {kPage, kSuper}) {
+    KVASIR_ASSIGN_OR_RETURN(copy.Of(level).tiles, Of(level).tiles.Copy());
+    KVASIR_ASSIGN_OR_RETURN(copy.Of(level).size, Of(level).size.Copy());
+  }
+  return copy;
+}
+
+void ByteBounds::Prepare(const QueryRows& rows, uint8_t* q, float* steps) const {
+  std::fill_n(q, rows.n_row * ScoreQueryBytes(n_quad()), uint8_t{0});
+  for (int r = 0; r < rows.n_row; ++r, q += ScoreQueryBytes(n_quad())) {
+    const float* row = rows.q + int64_t{r} * head_dim_;
+    float max = 0;
+    for (int c = 0; c < head_dim_; ++c) {
+      max = std::max(max, std::fabs(std::ldexp(row[c], exponent_[c])));
+    }
+    // Queries beyond all bounds stay zero: their score is what rounding may lose, which then is
+    // all.
+    steps[r] = 2 * max;
+    if (!std::isfinite(max) || !std::isfinite(255 / max)) continue;
+    steps[r] = max / 255;
+    for (int c = 0; c < head_dim_; ++c) {
+      const float folded = std::ldexp(row[c], exponent_[c]) * (255 / max);
+      const auto magnitude = static_cast<int>(std::min(std::nearbyint(std::fabs(folded)), 255.0f));
+      q[c / 4 * 8 + (folded < 0 ? 4 : 0) + c % 4] = static_cast<uint8_t>(magnitude);
+    }
+  }
+}
+
+void ByteBounds::Score(Level level, const uint8_t* q, const float* steps, int n_row,
+                       std::span<const int32_t> tiles, float* scores, int64_t stride) const {
+  constexpr size_t kRun = 16;
+  constexpr int kUnits = kRun * kScorePages;
+  const PageScoreKernels& kernels = ActivePageScoreKernels();
+  const Units& units = Of(level);
+  const int8_t* run[kRun];
+  alignas(64) int32_t sums[AttendScratch::kMaxRows * kUnits];
+  for (size_t first = 0; first < tiles.size(); first += kRun) {
+    const size_t n = std::min(kRun, tiles.size() - first);
+    for (size_t i = 0; i < n; ++i) {
+      run[i] = units.tiles.data() + tiles[first + i] * ScoreTileBytes(n_quad());
+    }
+    kernels.score(q, n_row, n_quad(), run, static_cast<int>(n), sums, kUnits);
+    for (int r = 0; r < n_row; ++r) {
+      for (size_t i = 0; i < n; ++i) {
+        const uint16_t* size = units.size.data() + int64_t{tiles[first + i]} * kScorePages;
+        const int32_t* sum = sums + r * kUnits + static_cast<int>(i) * kScorePages;
+        float* x = scores + r * stride + static_cast<int64_t>(first + i) * kScorePages;
+        for (int p = 0; p < kScorePages; ++p) {
+          x[p] = steps[r] * (static_cast<float>(sum[p]) + kQueryRounding * size[p]);
+        }
+      }
+    }
+  }
+}
+
+double ByteBounds::Bound(Level level, int64_t unit, const float* q) const {
+  double bound = 0;
+  for (int c = 0; c < head_dim_; ++c) {
+    const int8_t* max = Of(level).tiles.data() + Offset(unit, c);
+    bound += std::ldexp(double{q[c]} * (q[c] >= 0 ? max[0] : max[kMinOffset]), exponent_[c]);
+  }
+  return bound;
+}
+
+std::vector<double> ByteBounds::Magnitudes(const QueryRows& rows) const {
+  std::vector<double> magnitudes;
+  for (int r = 0; r < rows.n_row; ++r) {
+    double sum = 0;
+    for (int c = 0; c < head_dim_; ++c) {
+      sum += std::ldexp(std::fabs(double{rows.q[int64_t{r} * head_dim_ + c]}) * kLargest,
+                        exponent_[c]);
+    }
+    magnitudes.push_back(sum);
+  }
+  return magnitudes;
+}
+
+}  // namespace kvasir
