@@ -27,12 +27,30 @@ Result<TileFormat> ParseTileFormat(std::string_view option, std::string_view nam
   return Status::Unsupported(fmt::format("{}: expected f16 or f32, found '{}'", option, name));
 }
 
-DenseSegment::DenseSegment(const DenseLayout& layout,
-                           std::vector<std::shared_ptr<const ArenaBlock>> tiles, Positions pos,
+void TileList::Append(ArenaBlock tile) {
+  data_.push_back(tile.data());
+  blocks_.push_back(std::make_shared<const ArenaBlock>(std::move(tile)));
+}
+
+void TileList::Truncate(int64_t n) {
+  data_.resize(static_cast<size_t>(n));
+  blocks_.resize(static_cast<size_t>(n));
+}
+
+TileList TileList::TakeFront(int64_t n) {
+  TileList front;
+  front.blocks_.assign(blocks_.begin(), blocks_.begin() + n);
+  front.data_.assign(data_.begin(), data_.begin() + n);
+  blocks_.erase(blocks_.begin(), blocks_.begin() + n);
+  data_.erase(data_.begin(), data_.begin() + n);
+  return front;
+}
+
+DenseSegment::DenseSegment(const DenseLayout& layout, TileList tiles, Positions pos,
                            std::vector<float> bias)
     : Segment(layout.head_dim), layout_(layout), tiles_(std::move(tiles)), bias_(std::move(bias)) {
   pos_ = std::move(pos);
-  if (!bias_.empty()) bias_.resize(tiles_.size() * kTileTokens);
+  if (!bias_.empty()) bias_.resize(static_cast<size_t>(tiles_.size() * kTileTokens));
 }
 
 std::string_view DenseSegment::format() const {
@@ -42,7 +60,7 @@ std::string_view DenseSegment::format() const {
 }
 
 int64_t DenseSegment::bytes() const {
-  return static_cast<int64_t>(tiles_.size()) * layout_.tile_bytes() + pos_.bytes() +
+  return tiles_.size() * layout_.tile_bytes() + pos_.bytes() +
          static_cast<int64_t>(bias_.capacity() * sizeof(float));
 }
 
@@ -50,7 +68,7 @@ Status DenseSegment::LoadTiles(int64_t first, int n, AttendScratch&, TileRun* ru
   run->k_format = layout_.k_format;
   run->v_format = layout_.v_format;
   for (int i = 0; i < n; ++i) {
-    const std::byte* tile = tiles_[first + i]->data();
+    const std::byte* tile = tiles_[first + i];
     run->k[i] = tile;
     run->v[i] = tile + layout_.k_bytes();
   }
@@ -63,21 +81,21 @@ Tail::Tail(const DenseLayout& layout, SlabArena& arena)
 Status Tail::Append(std::span<const int32_t> pos, const float* k_roped, const float* v,
                     int64_t stride) {
   const int64_t n_tile = TileCount(n_kv() + static_cast<int64_t>(pos.size()));
-  const size_t n_before = tiles_.size();
-  while (static_cast<int64_t>(tiles_.size()) < n_tile) {
+  const int64_t n_before = tiles_.size();
+  while (tiles_.size() < n_tile) {
     Result<ArenaBlock> tile = arena_->Allocate(layout_.tile_bytes());
     if (!tile.ok()) {
-      tiles_.resize(n_before);
+      tiles_.Truncate(n_before);
       return std::move(tile).status();
     }
-    tiles_.push_back(std::make_shared<const ArenaBlock>(std::move(*tile)));
+    tiles_.Append(std::move(*tile));
   }
   const AttendKernels& kernels = ActiveAttendKernels();
   std::vector<uint16_t> half(layout_.head_dim);
   for (size_t i = 0; i < pos.size(); ++i) {
     const int64_t token = n_kv();
     const int slot = static_cast<int>(token % kTileTokens);
-    std::byte* tile = tiles_[token / kTileTokens]->data();
+    std::byte* tile = tiles_[token / kTileTokens];
     const float* k_row = k_roped + static_cast<int64_t>(i) * stride;
     const float* v_row = v + static_cast<int64_t>(i) * stride;
     if (layout_.k_format == TileFormat::kF16) {
@@ -102,30 +120,28 @@ Status Tail::Append(std::span<const int32_t> pos, const float* k_roped, const fl
 void Tail::Truncate(int64_t n) {
   assert(n <= n_kv());
   pos_.Truncate(n);
-  tiles_.resize(TileCount(n));
+  tiles_.Truncate(TileCount(n));
 }
 
 std::shared_ptr<const DenseSegment> Tail::Seal(int64_t n) {
   assert(n > 0 && n <= n_kv() && (n % kTileTokens == 0 || n == n_kv()));
-  const auto split = tiles_.begin() + TileCount(n);
-  std::vector<std::shared_ptr<const ArenaBlock>> sealed(tiles_.begin(), split);
-  tiles_.erase(tiles_.begin(), split);
-  auto segment = std::make_shared<const DenseSegment>(layout_, std::move(sealed), pos_.Slice(0, n));
+  auto segment = std::make_shared<const DenseSegment>(layout_, tiles_.TakeFront(TileCount(n)),
+                                                      pos_.Slice(0, n));
   pos_ = pos_.Slice(n, n_kv());
   return segment;
 }
 
-std::vector<std::shared_ptr<const ArenaBlock>> Tail::ReleaseTiles() {
+TileList Tail::ReleaseTiles() {
   pos_.Truncate(0);
   return std::exchange(tiles_, {});
 }
 
 Result<Tail> Tail::Copy() const {
   Tail copy(layout_, *arena_);
-  for (const auto& tile : tiles_) {
+  for (int64_t i = 0; i < tiles_.size(); ++i) {
     KVASIR_ASSIGN_OR_RETURN(ArenaBlock block, arena_->Allocate(layout_.tile_bytes()));
-    std::memcpy(block.data(), tile->data(), static_cast<size_t>(layout_.tile_bytes()));
-    copy.tiles_.push_back(std::make_shared<const ArenaBlock>(std::move(block)));
+    std::memcpy(block.data(), tiles_[i], static_cast<size_t>(layout_.tile_bytes()));
+    copy.tiles_.Append(std::move(block));
   }
   copy.pos_ = pos_;
   return copy;

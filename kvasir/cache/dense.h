@@ -24,12 +24,27 @@ struct DenseLayout {
   int64_t tile_bytes() const { return k_bytes() + VTileBytes(v_format, head_dim); }
 };
 
+// Tiles in order, each shared with whoever else holds it.
+class TileList {
+ public:
+  int64_t size() const { return static_cast<int64_t>(data_.size()); }
+  std::byte* operator[](int64_t i) const { return data_[i]; }
+  void Append(ArenaBlock tile);
+  void Truncate(int64_t n);
+  // Takes the first n tiles off.
+  TileList TakeFront(int64_t n);
+
+ private:
+  std::vector<std::shared_ptr<const ArenaBlock>> blocks_;
+  std::vector<std::byte*> data_;  // of each block, side by side: attention reads nothing else
+};
+
 // Sealed tiles, K and V of a tile adjacent: [K (head_dim, 16)][V (16, padded head_dim)]. The last
 // tile may be partly filled; its unused slots are zero.
 class DenseSegment : public Segment {
  public:
-  DenseSegment(const DenseLayout& layout, std::vector<std::shared_ptr<const ArenaBlock>> tiles,
-               Positions pos, std::vector<float> bias = {});
+  DenseSegment(const DenseLayout& layout, TileList tiles, Positions pos,
+               std::vector<float> bias = {});
 
   std::string_view format() const override;
   int64_t bytes() const override;
@@ -39,7 +54,7 @@ class DenseSegment : public Segment {
 
  protected:
   DenseLayout layout_;
-  std::vector<std::shared_ptr<const ArenaBlock>> tiles_;
+  TileList tiles_;
   std::vector<float> bias_;  // padded to whole tiles
 };
 
@@ -60,7 +75,7 @@ class Tail final : public DenseSegment {
   Result<Tail> Copy() const;
   const DenseLayout& layout() const { return layout_; }
   // Gives up the tiles; the tail is empty afterwards.
-  std::vector<std::shared_ptr<const ArenaBlock>> ReleaseTiles();
+  TileList ReleaseTiles();
 
  private:
   SlabArena* arena_;

@@ -8,9 +8,8 @@ namespace kvasir {
 namespace {
 
 constexpr int kRebuiltTiles = 4;
-// With this few rows (decode), half-precision tiles are converted in registers; with more, they are
-// unpacked once for all rows. The bits are the same.
-constexpr int kConvertInPlaceRows = 8;
+// With up to this many rows (decode) the logits of many tiles stay in the first-level cache.
+constexpr int kFewRows = 8;
 
 int64_t TileFloats(int head_dim) { return int64_t{kTileTokens} * (head_dim + PaddedDim(head_dim)); }
 
@@ -42,8 +41,9 @@ auto ValuesOf(const TileRun& run) {
 // One row whose logits do not all fit under its exponent: the tokens before the first that does not
 // are gathered, then that token raises the exponent, and so on. Leaves the weights of the last
 // stretch in `x`, zeros elsewhere, for the caller to gather with the other rows.
-void WeighRaisingRow(const TileRun& run, int n_tile, const uint16_t* visible, int lane, float* x,
-                     const StateView& row) {
+//   max  largest visible logit
+void WeighRaisingRow(const TileRun& run, int n_tile, const uint16_t* visible, int lane, float max,
+                     float* x, const StateView& row) {
   const AttendKernels& kernels = ActiveAttendKernels();
   const int n = n_tile * kTileTokens;
   float p[TileRun::kMaxTiles * kTileTokens];
@@ -54,6 +54,7 @@ void WeighRaisingRow(const TileRun& run, int n_tile, const uint16_t* visible, in
     const auto fits = [&](int t) {
       return (visible != nullptr && !(visible[t / 16] >> (t % 16) & 1)) || !(x[t] > limit);
     };
+    if (max <= limit) next = n;
     while (next < n && fits(next)) ++next;
     for (int i = 0; i < n_tile; ++i) {
       const int a = std::clamp(from - 16 * i, 0, 16), b = std::clamp(next - 16 * i, 0, 16);
@@ -65,9 +66,10 @@ void WeighRaisingRow(const TileRun& run, int n_tile, const uint16_t* visible, in
       return;
     }
     if (next > from) {
-      std::copy_n(x, n, p);
-      kernels.weigh_row(p, n_tile, stretch, lane, *row.exponent, row.sum);
-      ValuesOf(run)(p, n, 1, run.v, n_tile, row.d_pad, row.acc);
+      const int first = from / kTileTokens, n_part = (next - 1) / kTileTokens + 1 - first;
+      std::copy_n(x + first * kTileTokens, n_part * kTileTokens, p);
+      kernels.weigh_row(p, n_part, stretch + first, lane, *row.exponent, row.sum);
+      ValuesOf(run)(p, n, 1, run.v + first, n_part, nullptr, row.d_pad, row.acc);
     }
     const float raised = kExponentStep * std::ceil(x[next] / kExponentStep) - kExponentHeadroom;
     kernels.scale(row.sum, 16, *row.exponent - raised);
@@ -102,13 +104,17 @@ struct Segment::Step {
   const uint16_t* visible = nullptr;  // (n_row, n_tile); null = every row sees every token
 };
 
+int Segment::StepTiles(const QueryRows& rows) const {
+  const bool in_place = tiles_in_place() && rows.n_row < ActiveAttendKernels().unpack_rows;
+  return in_place && rows.n_row <= kFewRows ? TileRun::kMaxTiles : kRebuiltTiles;
+}
+
 // Prepares the step that starts with the tile holding `token`; loads nothing if it is hidden.
 Status Segment::NextStep(const QueryRows& rows, int64_t begin, int64_t end, AttendScratch& scratch,
                          int64_t token, Step* step) const {
   const int64_t first_tile = token / kTileTokens;
   const int64_t last_tile = (end - 1) / kTileTokens;
-  const int cap =
-      !tiles_in_place() || rows.n_row > kConvertInPlaceRows ? kRebuiltTiles : TileRun::kMaxTiles;
+  const int cap = StepTiles(rows);
   const int n_tile = static_cast<int>(std::min<int64_t>(cap, last_tile - first_tile + 1));
   step->first_token = first_tile * kTileTokens;
   step->n_tile = n_tile;
@@ -138,8 +144,21 @@ Status Segment::NextStep(const QueryRows& rows, int64_t begin, int64_t end, Atte
     step->visible = visible;
   }
   KVASIR_RETURN_IF_ERROR(LoadAttendTiles(first_tile, n_tile, scratch, &step->run));
-  if (rows.n_row > kConvertInPlaceRows) UnpackTiles(n_tile, head_dim_, scratch, &step->run);
+  if (rows.n_row >= ActiveAttendKernels().unpack_rows) {
+    UnpackTiles(n_tile, head_dim_, scratch, &step->run);
+  }
   return Status::Ok();
+}
+
+// Keys to bring nearer during `step`: those of as many tiles after it; null if none lie in memory.
+const void* const* Segment::KeysAfter(const Step& step, int64_t end, AttendScratch& scratch,
+                                      TileRun* run) const {
+  const int64_t first = step.first_token / kTileTokens + step.n_tile;
+  const int64_t n = std::min<int64_t>(step.n_tile, (end + kTileTokens - 1) / kTileTokens - first);
+  if (n <= 0 || !tiles_in_place()) return nullptr;
+  if (!LoadTiles(first, static_cast<int>(n), scratch, run).ok()) return nullptr;
+  std::fill(run->k + n, run->k + step.n_tile, run->k[0]);
+  return run->k;
 }
 
 Status Segment::Attend(const QueryRows& rows, int64_t begin, int64_t end, int lane,
@@ -154,7 +173,8 @@ Status Segment::Attend(const QueryRows& rows, int64_t begin, int64_t end, int la
     const int stride = step.n_tile * kTileTokens;
     const auto logits =
         step.run.k_format == TileFormat::kF16 ? kernels.logits_f16 : kernels.logits_f32;
-    logits(rows.q, rows.n_row, head_dim_, step.run.k, step.n_tile, scratch.logits(), stride);
+    logits(rows.q, rows.n_row, head_dim_, step.run.k, step.n_tile,
+           tiles_in_place() ? step.run.v : nullptr, scratch.logits(), stride);
     // The lane of the first tile's first token, which may lie before `begin`.
     const int tile_lane = static_cast<int>((lane + step.first_token - begin) & (kTileTokens - 1));
     const float* tile_bias = bias() == nullptr ? nullptr : bias() + step.first_token;
@@ -166,14 +186,15 @@ Status Segment::Attend(const QueryRows& rows, int64_t begin, int64_t end, int la
       const uint16_t* visible = step.visible == nullptr ? nullptr : step.visible + r * step.n_tile;
       const float max = kernels.max_row(x, step.n_tile, visible);
       if (max > states.exponent[r] + kExponentHeadroom) {
-        WeighRaisingRow(step.run, step.n_tile, visible, tile_lane, x, states.Rows(r, 1));
+        WeighRaisingRow(step.run, step.n_tile, visible, tile_lane, max, x, states.Rows(r, 1));
       } else {
         kernels.weigh_row(x, step.n_tile, visible, tile_lane, states.exponent[r],
                           states.sum + r * 16);
       }
     }
-    ValuesOf(step.run)(scratch.logits(), stride, rows.n_row, step.run.v, step.n_tile, states.d_pad,
-                       states.acc);
+    TileRun ahead;
+    ValuesOf(step.run)(scratch.logits(), stride, rows.n_row, step.run.v, step.n_tile,
+                       KeysAfter(step, end, scratch, &ahead), states.d_pad, states.acc);
   }
   return Status::Ok();
 }
@@ -189,7 +210,8 @@ Status Segment::VisitWeights(const QueryRows& rows, const RowNorm* norms, int64_
     const int stride = step.n_tile * kTileTokens;
     const auto logits =
         step.run.k_format == TileFormat::kF16 ? kernels.logits_f16 : kernels.logits_f32;
-    logits(rows.q, rows.n_row, head_dim_, step.run.k, step.n_tile, scratch.logits(), stride);
+    logits(rows.q, rows.n_row, head_dim_, step.run.k, step.n_tile, nullptr, scratch.logits(),
+           stride);
     const float* tile_bias = bias() == nullptr ? nullptr : bias() + step.first_token;
     for (int r = 0; r < rows.n_row; ++r) {
       float* x = scratch.logits() + r * stride;

@@ -57,9 +57,9 @@ class AttendScratch {
   std::vector<int32_t> row_pos_;
 };
 
-// Up to 16 consecutive tiles of a segment, as pointers into it or into scratch.
+// Up to kMaxTiles consecutive tiles of a segment, as pointers into it or into scratch.
 struct TileRun {
-  static constexpr int kMaxTiles = 16;
+  static constexpr int kMaxTiles = 8;
   TileFormat k_format = TileFormat::kF16;
   TileFormat v_format = TileFormat::kF16;
   const void* k[kMaxTiles];
@@ -122,6 +122,9 @@ class Segment {
 
  private:
   struct Step;
+  int StepTiles(const QueryRows& rows) const;
+  const void* const* KeysAfter(const Step& step, int64_t end, AttendScratch& scratch,
+                               TileRun* run) const;
   Status NextStep(const QueryRows& rows, int64_t begin, int64_t end, AttendScratch& scratch,
                   int64_t token, Step* step) const;
 };

@@ -37,12 +37,17 @@ constexpr int64_t VTileBytes(TileFormat f, int head_dim) {
 }
 
 struct AttendKernels {
+  // From this many rows on it pays to unpack half-precision tiles once, for all rows.
+  int unpack_rows;
+
   // x[r * x_stride + 16 * i + t] = sum_j q[r * d + j] * k_tiles[i][j * 16 + t]
-  //   q (n_row, d) f32
+  //   q      (n_row, d) f32
+  //   ahead  (n_tile) what is read after this: tile i of it is brought nearer while tile i of
+  //          k_tiles is worked on. null = nothing
   void (*logits_f32)(const float* q, int n_row, int d, const void* const* k_tiles, int n_tile,
-                     float* x, int x_stride);
+                     const void* const* ahead, float* x, int x_stride);
   void (*logits_f16)(const float* q, int n_row, int d, const void* const* k_tiles, int n_tile,
-                     float* x, int x_stride);
+                     const void* const* ahead, float* x, int x_stride);
 
   // Finishes one row of logits: x = softcap * log2(e) * tanh(x / softcap) where softcap > 0 (x is
   // natural then, else base 2 already), plus bias (16 * n_tile) where not null.
@@ -61,10 +66,11 @@ struct AttendKernels {
   void (*scale)(float* values, int n, float shift);
 
   // acc[r * d_pad + c] += sum_t p[r * p_stride + t] * v_tiles[t / 16][(t % 16) * d_pad + c]
+  //   ahead  as above
   void (*values_f32)(const float* p, int p_stride, int n_row, const void* const* v_tiles,
-                     int n_tile, int d_pad, float* acc);
+                     int n_tile, const void* const* ahead, int d_pad, float* acc);
   void (*values_f16)(const float* p, int p_stride, int n_row, const void* const* v_tiles,
-                     int n_tile, int d_pad, float* acc);
+                     int n_tile, const void* const* ahead, int d_pad, float* acc);
 
   // Round to nearest even; exact the other way.
   void (*pack_f16)(const float* src, uint16_t* dst, int64_t n);

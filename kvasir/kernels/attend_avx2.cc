@@ -7,10 +7,11 @@ extern const AttendKernels kAttendAvx2;
 
 namespace {
 
-// The register blocks that fit 16 half-width registers.
+// The register blocks that fit 16 half-width registers; conversions cost as much as products.
 struct Blocks : Vector2x256 {
-  static constexpr int kLogitRows = 3, kLogitTiles = 2;
-  static constexpr int kValueRows = 3, kValueVectors = 2;
+  static constexpr int kLogitRows = 6, kLogitTiles = 1;
+  static constexpr int kValueRows = 6, kValueVectors = 1;
+  static constexpr int kUnpackRows = 9;
 };
 
 }  // namespace

@@ -18,8 +18,8 @@ float ToFloat(float x) { return x; }
 float ToFloat(uint16_t half) { return HalfToFloat(half); }
 
 template <typename T>
-void Logits(const float* q, int n_row, int d, const void* const* k_tiles, int n_tile, float* x,
-            int x_stride) {
+void Logits(const float* q, int n_row, int d, const void* const* k_tiles, int n_tile,
+            const void* const*, float* x, int x_stride) {
   for (int r = 0; r < n_row; ++r) {
     for (int i = 0; i < n_tile; ++i) {
       const T* k = static_cast<const T*>(k_tiles[i]);
@@ -70,7 +70,7 @@ void ScaleAll(float* values, int n, float shift) {
 
 template <typename T>
 void Values(const float* p, int p_stride, int n_row, const void* const* v_tiles, int n_tile,
-            int d_pad, float* acc) {
+            const void* const*, int d_pad, float* acc) {
   for (int r = 0; r < n_row; ++r) {
     for (int t = 0; t < n_tile * 16; ++t) {
       const T* v = static_cast<const T*>(v_tiles[t / 16]) + (t % 16) * d_pad;
@@ -92,6 +92,7 @@ void UnpackF16(const uint16_t* src, float* dst, int64_t n) {
 }  // namespace
 
 const AttendKernels kAttendScalar = {
+    .unpack_rows = 2,
     .logits_f32 = Logits<float>,
     .logits_f16 = Logits<uint16_t>,
     .shape_row = ShapeRow,

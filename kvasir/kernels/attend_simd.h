@@ -1,5 +1,6 @@
 // The vector form of attend.h, written once over a 16-lane vector `V` (vector_avx512.h, ...) that
-// also says its register blocks: kLogitRows x kLogitTiles, kValueRows x kValueVectors.
+// also says its register blocks (kLogitRows x kLogitTiles, kValueRows x kValueVectors) and
+// kUnpackRows.
 // Included by one file per ISA, never by anything else.
 #pragma once
 
@@ -26,10 +27,20 @@ struct AttendSimd {
     }
   }
 
-  // Rows r0.. of q against kT tiles.
+  // Brings the line of vector j of each tile nearer, a few at a time between products: a burst
+  // would hold up the loads. Where two vectors share a line, even tiles ask at even j, odd at odd.
+  template <typename T, int kT>
+  static void FetchVectors(const void* const* tiles, int j) {
+    constexpr int kShare = 4 / sizeof(T);
+    for (int i = 0; i < kT; ++i) {
+      if ((i + j) % kShare == 0) V::Prefetch(static_cast<const T*>(tiles[i]) + j * 16);
+    }
+  }
+
+  // kR rows of q against kT tiles.
   template <typename T, int kR, int kT>
-  static void LogitBlock(const float* q, int d, const void* const* k_tiles, float* x,
-                         int x_stride) {
+  static void LogitBlock(const float* q, int d, const void* const* k_tiles,
+                         const void* const* ahead, float* x, int x_stride) {
     Reg acc[kR][kT];
     for (int r = 0; r < kR; ++r) {
       for (int i = 0; i < kT; ++i) acc[r][i] = V::Zero();
@@ -37,6 +48,7 @@ struct AttendSimd {
     for (int j = 0; j < d; ++j) {
       Reg k[kT];
       for (int i = 0; i < kT; ++i) k[i] = LoadAs(static_cast<const T*>(k_tiles[i]) + j * 16);
+      if (ahead != nullptr) FetchVectors<T, kT>(ahead, j);
       for (int r = 0; r < kR; ++r) {
         const Reg qj = V::Set1(q[r * d + j]);
         for (int i = 0; i < kT; ++i) acc[r][i] = V::Fma(qj, k[i], acc[r][i]);
@@ -48,27 +60,32 @@ struct AttendSimd {
   }
 
   template <typename T, int kT, int kR = V::kLogitRows>
-  static void LogitRows(const float* q, int n_row, int d, const void* const* k_tiles, float* x,
-                        int x_stride) {
+  static void LogitRows(const float* q, int n_row, int d, const void* const* k_tiles,
+                        const void* const* ahead, float* x, int x_stride) {
     if constexpr (kR > 0) {
       int r = 0;
       for (; r + kR <= n_row; r += kR) {
-        LogitBlock<T, kR, kT>(q + r * d, d, k_tiles, x + r * x_stride, x_stride);
+        LogitBlock<T, kR, kT>(q + r * d, d, k_tiles, r == 0 ? ahead : nullptr, x + r * x_stride,
+                              x_stride);
       }
       if (r < n_row) {
-        LogitRows<T, kT, kR - 1>(q + r * d, n_row - r, d, k_tiles, x + r * x_stride, x_stride);
+        LogitRows<T, kT, kR - 1>(q + r * d, n_row - r, d, k_tiles, r == 0 ? ahead : nullptr,
+                                 x + r * x_stride, x_stride);
       }
     }
   }
 
   template <typename T>
   static void Logits(const float* q, int n_row, int d, const void* const* k_tiles, int n_tile,
-                     float* x, int x_stride) {
+                     const void* const* ahead, float* x, int x_stride) {
+    const auto from = [&](int i) { return ahead == nullptr ? nullptr : ahead + i; };
     int i = 0;
     for (; i + V::kLogitTiles <= n_tile; i += V::kLogitTiles) {
-      LogitRows<T, V::kLogitTiles>(q, n_row, d, k_tiles + i, x + 16 * i, x_stride);
+      LogitRows<T, V::kLogitTiles>(q, n_row, d, k_tiles + i, from(i), x + 16 * i, x_stride);
     }
-    for (; i < n_tile; ++i) LogitRows<T, 1>(q, n_row, d, k_tiles + i, x + 16 * i, x_stride);
+    for (; i < n_tile; ++i) {
+      LogitRows<T, 1>(q, n_row, d, k_tiles + i, from(i), x + 16 * i, x_stride);
+    }
   }
 
   static Reg Weight(Reg x, Reg exponent) { return Exp2<V>(x, exponent); }
@@ -129,7 +146,7 @@ struct AttendSimd {
   // kR rows, kV vectors of channels, all tokens.
   template <typename T, int kR, int kV>
   static void ValueBlock(const float* p, int p_stride, const void* const* v_tiles, int n_tile,
-                         int d_pad, int column, float* acc) {
+                         const void* const* ahead, int d_pad, int column, float* acc) {
     Reg out[kR][kV];
     for (int r = 0; r < kR; ++r) {
       for (int c = 0; c < kV; ++c) out[r][c] = V::Load(acc + r * d_pad + column + 16 * c);
@@ -139,6 +156,10 @@ struct AttendSimd {
       for (int t = 0; t < 16; ++t) {
         Reg row[kV];
         for (int c = 0; c < kV; ++c) row[c] = LoadAs(v + t * d_pad + 16 * c);
+        if (ahead != nullptr) {
+          const T* next = static_cast<const T*>(ahead[i]) + column + t * d_pad;
+          for (int c = 0; c < kV; c += 4 / sizeof(T)) V::Prefetch(next + 16 * c);
+        }
         for (int r = 0; r < kR; ++r) {
           const Reg weight = V::Set1(p[r * p_stride + 16 * i + t]);
           for (int c = 0; c < kV; ++c) out[r][c] = V::Fma(weight, row[c], out[r][c]);
@@ -152,29 +173,30 @@ struct AttendSimd {
 
   template <typename T, int kV, int kR = V::kValueRows>
   static void ValueRows(const float* p, int p_stride, int n_row, const void* const* v_tiles,
-                        int n_tile, int d_pad, int column, float* acc) {
+                        int n_tile, const void* const* ahead, int d_pad, int column, float* acc) {
     if constexpr (kR > 0) {
       int r = 0;
       for (; r + kR <= n_row; r += kR) {
-        ValueBlock<T, kR, kV>(p + r * p_stride, p_stride, v_tiles, n_tile, d_pad, column,
-                              acc + r * d_pad);
+        ValueBlock<T, kR, kV>(p + r * p_stride, p_stride, v_tiles, n_tile, r == 0 ? ahead : nullptr,
+                              d_pad, column, acc + r * d_pad);
       }
       if (r < n_row) {
-        ValueRows<T, kV, kR - 1>(p + r * p_stride, p_stride, n_row - r, v_tiles, n_tile, d_pad,
-                                 column, acc + r * d_pad);
+        ValueRows<T, kV, kR - 1>(p + r * p_stride, p_stride, n_row - r, v_tiles, n_tile,
+                                 r == 0 ? ahead : nullptr, d_pad, column, acc + r * d_pad);
       }
     }
   }
 
   template <typename T>
   static void Values(const float* p, int p_stride, int n_row, const void* const* v_tiles,
-                     int n_tile, int d_pad, float* acc) {
+                     int n_tile, const void* const* ahead, int d_pad, float* acc) {
     int column = 0;
     for (; column + 16 * V::kValueVectors <= d_pad; column += 16 * V::kValueVectors) {
-      ValueRows<T, V::kValueVectors>(p, p_stride, n_row, v_tiles, n_tile, d_pad, column, acc);
+      ValueRows<T, V::kValueVectors>(p, p_stride, n_row, v_tiles, n_tile, ahead, d_pad, column,
+                                     acc);
     }
     for (; column < d_pad; column += 16) {
-      ValueRows<T, 1>(p, p_stride, n_row, v_tiles, n_tile, d_pad, column, acc);
+      ValueRows<T, 1>(p, p_stride, n_row, v_tiles, n_tile, ahead, d_pad, column, acc);
     }
   }
 
@@ -204,6 +226,7 @@ struct AttendSimd {
 
   static constexpr AttendKernels Table() {
     return {
+        .unpack_rows = V::kUnpackRows,
         .logits_f32 = Logits<float>,
         .logits_f16 = Logits<uint16_t>,
         .shape_row = ShapeRow,

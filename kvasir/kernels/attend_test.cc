@@ -66,8 +66,8 @@ class AttendCase {
     out.exponent.assign(c_.n_row, -kInf);
     out.sum.assign(static_cast<size_t>(c_.n_row) * 16, 0);
     out.acc.assign(static_cast<size_t>(c_.n_row) * d_pad_, 0);
-    (c_.half ? kernels.logits_f16 : kernels.logits_f32)(q_.data(), c_.n_row, c_.d, k_tiles.data(),
-                                                        c_.n_tile, out.x.data(), stride);
+    (c_.half ? kernels.logits_f16 : kernels.logits_f32)(
+        q_.data(), c_.n_row, c_.d, k_tiles.data(), c_.n_tile, v_tiles.data(), out.x.data(), stride);
     out.p = out.weights = out.x;
     const float* bias = c_.bias ? bias_.data() : nullptr;
     for (int r = 0; r < c_.n_row; ++r) {
@@ -85,7 +85,8 @@ class AttendCase {
                             1.0f / (1 + Sum(&out.sum[r * 16])));
     }
     (c_.half ? kernels.values_f16 : kernels.values_f32)(
-        out.p.data(), stride, c_.n_row, v_tiles.data(), c_.n_tile, d_pad_, out.acc.data());
+        out.p.data(), stride, c_.n_row, v_tiles.data(), c_.n_tile,
+        c_.bias ? k_tiles.data() : nullptr, d_pad_, out.acc.data());
     return out;
   }
 

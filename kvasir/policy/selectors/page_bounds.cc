@@ -106,8 +106,8 @@ void PageBounds::Score(const QueryRows& rows, float* q2, float* scores, int64_t 
   for (int64_t tile = 0; tile < n_tile(); tile += TileRun::kMaxTiles) {
     const int n = static_cast<int>(std::min<int64_t>(TileRun::kMaxTiles, n_tile() - tile));
     for (int i = 0; i < n; ++i) run[i] = tiles_.data() + (tile + i) * tile_halves();
-    kernels.logits_f16(q2, rows.n_row, 2 * head_dim_, run, n, scores + tile * kTilePages,
-                       static_cast<int>(stride));
+    kernels.logits_f16(q2, rows.n_row, 2 * head_dim_, run, n, /*ahead=*/nullptr,
+                       scores + tile * kTilePages, static_cast<int>(stride));
   }
 }
 
