@@ -188,7 +188,7 @@ TEST_F(HfFolder, LoadsShardsTemplateAndHints) {
                                    total = t;
                                  }});
   ASSERT_TRUE(model.ok()) << model.status().ToString();
-  EXPECT_EQ((*model)->spec.name, "kvasir_hf_LoadsShardsTemplateAndHints");
+  EXPECT_EQ((*model)->spec.name, "llama_tied");
   EXPECT_EQ((*model)->weights.output.data, (*model)->weights.token_embd.data);
   EXPECT_EQ((*model)->files.size(), 3u);
   EXPECT_THAT((*model)->chat_template, HasSubstr("bos_token"));
