@@ -1,7 +1,6 @@
 #include "cli/arg_values.h"
 
 #include <fmt/core.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <charconv>
@@ -12,6 +11,7 @@
 #include <vector>
 
 #include "kvasir/core/byte_ledger.h"
+#include "kvasir/core/join.h"
 
 namespace kvasir::cli {
 namespace {
@@ -165,7 +165,7 @@ std::string ExpectedText(const Option& option) {
           return "a number of bytes";
         } else {
           if (!option.choices.empty()) {
-            return fmt::format("one of {}", fmt::join(option.choices, ", "));
+            return fmt::format("one of {}", Join(option.choices));
           }
           return std::string(option.metavar.empty() ? "a value" : option.metavar);
         }
@@ -185,7 +185,7 @@ std::string ShowValue(const Target& target) {
           return *value.bytes == 0 ? "" : FormatBytes(*value.bytes);
         } else if constexpr (std::is_same_v<T, std::vector<std::string>*> ||
                              std::is_same_v<T, std::vector<int64_t>*>) {
-          return fmt::format("{}", fmt::join(*value, ","));
+          return Join(*value, ",");
         } else {
           return fmt::format("{}", *value);
         }

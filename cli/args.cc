@@ -1,7 +1,6 @@
 #include "cli/args.h"
 
 #include <fmt/core.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
@@ -10,6 +9,7 @@
 #include <utility>
 
 #include "cli/arg_values.h"
+#include "kvasir/core/join.h"
 
 namespace kvasir::cli {
 namespace {
@@ -275,12 +275,12 @@ std::string ArgTable::Help() const {
     out += fmt::format("\n{}:\n", section.title);
     for (size_t i = section.begin; i < section.end; ++i) {
       const Entry& entry = entries_[i];
-      std::string left = fmt::format("{}", fmt::join(entry.names, ", "));
-      if (!entry.negatives.empty()) left += fmt::format(", {}", fmt::join(entry.negatives, ", "));
+      std::string left = Join(entry.names);
+      if (!entry.negatives.empty()) left += fmt::format(", {}", Join(entry.negatives));
       if (!entry.option.metavar.empty()) left += fmt::format(" {}", entry.option.metavar);
       std::string right = entry.option.help;
       if (!entry.option.choices.empty()) {
-        right += fmt::format(" ({})", fmt::join(entry.option.choices, ", "));
+        right += fmt::format(" ({})", Join(entry.option.choices));
       }
       if (!entry.default_text.empty()) right += fmt::format(" [{}]", entry.default_text);
       out += HelpLine(left, right);

@@ -8,12 +8,11 @@
 #include <unistd.h>
 
 #include <cstdio>
-#include <cstdlib>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <string>
 #include <vector>
+
+#include "kvasir/core/file_testing.h"
 
 namespace kvasir::cli {
 
@@ -23,37 +22,8 @@ struct ProgramResult {
   std::string err;
 };
 
-// A new directory that goes away with the object.
-class TemporaryDirectory {
- public:
-  TemporaryDirectory() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "kvasir-test-XXXXXX").string();
-    if (mkdtemp(pattern.data())) path_ = pattern;
-  }
-  ~TemporaryDirectory() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  TemporaryDirectory(const TemporaryDirectory&) = delete;
-  TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
-
-  std::string Path(const std::string& name) const { return (path_ / name).string(); }
-  std::string Write(const std::string& name, const std::string& text) const {
-    std::ofstream(Path(name), std::ios::binary) << text;
-    return Path(name);
-  }
-
- private:
-  std::filesystem::path path_;
-};
-
-inline std::string ReadText(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
 struct ProgramOptions {
-  int signal = 0;           // sent once `signal_after` bytes stand on stdout; 0 = none
+  int signal = 0;  // sent once `signal_after` bytes stand on stdout; 0 = none
   size_t signal_after = 1;
   std::string stdout_path = {};  // where stdout goes instead of the result
   size_t address_space = 0;      // limit in bytes, 0 = none; sanitizers need all of it and get it
@@ -72,8 +42,7 @@ inline ProgramResult RunProgram(const std::vector<std::string>& args, const std:
   TemporaryDirectory directory;
   const std::string in = directory.Write("in", input);
   const std::string err = directory.Path("err");
-  const std::string out =
-      options.stdout_path.empty() ? directory.Path("out") : options.stdout_path;
+  const std::string out = options.stdout_path.empty() ? directory.Path("out") : options.stdout_path;
   std::vector<std::string> words = {KVASIR_PROGRAM};
   words.insert(words.end(), args.begin(), args.end());
   std::vector<char*> argv;

@@ -7,6 +7,7 @@
 #include "cli/command.h"
 #include "kvasir/core/mapped_file.h"
 #include "kvasir/model/chat_template.h"
+#include "kvasir/model/json_file.h"
 
 namespace kvasir::cli {
 namespace {
@@ -24,9 +25,7 @@ Status Run(std::span<const std::string> words) {
   KVASIR_ASSIGN_OR_RETURN(const bool go_on, ParseOrHelp(table, words));
   if (!go_on) return Status::Ok();
   KVASIR_ASSIGN_OR_RETURN(const std::string source, ReadFile(files[0], jinja::kMaxTemplateBytes));
-  KVASIR_ASSIGN_OR_RETURN(const std::string json, ReadFile(files[1]));
-  const auto context = nlohmann::ordered_json::parse(json, nullptr, false);
-  if (context.is_discarded()) return Status::InvalidArgument(files[1] + ": not JSON");
+  KVASIR_ASSIGN_OR_RETURN(const auto context, ReadJsonFile(files[1]));
   const auto parsed = jinja::Template::Parse(source);
   if (!parsed.ok()) return Status(parsed.status()).WithContext(files[0]);
   const auto rendered = parsed->Render(context, ChatRenderOptions({}, std::nullopt));

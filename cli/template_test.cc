@@ -30,8 +30,8 @@ TEST(TemplateCommand, ErrorsNameTheFileAndTheLine) {
   EXPECT_EQ(raised.out, "");
   EXPECT_THAT(raised.err, HasSubstr("t.jinja: chat template line 2: no tools here"));
   const ProgramResult not_json = RunProgram({"template", source, folder.Write("d.json", "{")});
-  EXPECT_EQ(not_json.exit_code, 2);
-  EXPECT_THAT(not_json.err, HasSubstr("d.json: not JSON"));
+  EXPECT_EQ(not_json.exit_code, 1);
+  EXPECT_THAT(not_json.err, HasSubstr("d.json: not valid JSON at byte"));
   EXPECT_EQ(RunProgram({"template", source}).exit_code, 2);
   EXPECT_EQ(RunProgram({"template", folder.Path("none"), context}).exit_code, 1);
 }

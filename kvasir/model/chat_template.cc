@@ -1,10 +1,11 @@
 #include "kvasir/model/chat_template.h"
 
 #include <fmt/core.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+
+#include "kvasir/core/join.h"
 
 namespace kvasir {
 namespace {
@@ -143,7 +144,7 @@ Result<ChatTemplate> ChatTemplate::Builtin(std::string_view name, ChatTemplateOp
     names.push_back(builtin.name);
   }
   return Status::NotFound(
-      fmt::format("no chat template named '{}'; there are {}", name, fmt::join(names, ", ")));
+      fmt::format("no chat template named '{}'; there are {}", name, Join(names)));
 }
 
 Result<jinja::Rendered> ChatTemplate::Render(const ChatRequest& request,

@@ -4,9 +4,9 @@
 
 #include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <limits>
 
+#include "kvasir/core/file_testing.h"
 #include "kvasir/model/gguf_testing.h"
 
 namespace kvasir {
@@ -309,7 +309,8 @@ TEST(GgufWriter, NamesATensorWhoseSourceIsShort) {
 }
 
 TEST(GgufWriter, LeavesNoTornFileBehind) {
-  const std::string path = testing::TempDir() + "/gguf_torn.gguf";
+  const TemporaryDirectory directory;
+  const std::string path = directory.Path("torn.gguf");
   GgufWriter writer;
   writer.AddTensor("short", TensorType::kF32, {2}, Bytes("1234"));
   EXPECT_FALSE(writer.WriteFile(path).ok());
@@ -322,15 +323,8 @@ TEST(GgufWriter, LeavesNoTornFileBehind) {
 
 class GgufSplit : public testing::Test {
  protected:
-  void SetUp() override {
-    folder_ = testing::TempDir() + "/gguf_split";
-    std::filesystem::remove_all(folder_);
-    std::filesystem::create_directories(folder_);
-  }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
-
   std::string PathOf(int part) const {
-    return folder_ + "/m-0000" + std::to_string(part) + "-of-00002.gguf";
+    return directory_.Path("m-0000" + std::to_string(part) + "-of-00002.gguf");
   }
   void WritePart(int part, uint32_t number, uint32_t count, uint32_t n_tensor,
                  const std::string& tensor) {
@@ -347,7 +341,7 @@ class GgufSplit : public testing::Test {
     return file.ok() ? "ok" : file.status().ToString();
   }
 
-  std::string folder_;
+  TemporaryDirectory directory_;
 };
 
 TEST_F(GgufSplit, OpensAllPartsFromTheFirst) {

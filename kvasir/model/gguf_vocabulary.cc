@@ -22,7 +22,7 @@ constexpr std::string_view kAddBosKey = "tokenizer.ggml.add_bos_token";
 constexpr std::string_view kAddSpacePrefixKey = "tokenizer.ggml.add_space_prefix";
 
 std::string Where(const GgufFile& file, std::string_view key) {
-  return fmt::format("{}: key '{}'", file.path(), key);
+  return fmt::format("{}: {}", file.path(), key);
 }
 
 Status ReadTokens(const GgufFile& file, VocabularySpec& spec) {

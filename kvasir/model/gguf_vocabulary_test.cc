@@ -162,7 +162,7 @@ TEST(GgufVocabulary, NamesTheKeyThatIsWrong) {
   EXPECT_THAT(message(kinds), HasSubstr("token_type: expected 3 elements, one a token, found 2"));
   GgufWriter kind = BpeFile();
   kind.AddI32s("tokenizer.ggml.token_type", std::vector<int32_t>{1, 1, 9});
-  EXPECT_THAT(message(kind), HasSubstr("token_type': expected types from 1 to 6, found 9"));
+  EXPECT_THAT(message(kind), HasSubstr("token_type: expected types from 1 to 6, found 9"));
   GgufWriter id = BpeFile();
   id.AddU32("tokenizer.ggml.eos_token_id", 3);
   EXPECT_THAT(message(id), HasSubstr("eos: expected an id below 3, found 3"));

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "kvasir/core/mapped_file.h"
+#include "kvasir/core/file_testing.h"
 #include "kvasir/kernels/matmul.h"
 #include "kvasir/model/model.h"
 
@@ -140,18 +140,8 @@ INSTANTIATE_TEST_SUITE_P(Fixtures, HfAndGguf, testing::ValuesIn(FixturesWithGguf
 // A copy of a fixture that a test may damage.
 class HfFolder : public testing::Test {
  protected:
-  void SetUp() override {
-    const auto* info = testing::UnitTest::GetInstance()->current_test_info();
-    folder_ = testing::TempDir() + "kvasir_hf_" + info->name();
-    std::filesystem::remove_all(folder_);
-  }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
-
-  void Copy(const std::string& fixture) {
-    std::filesystem::copy(kFixtures + fixture, folder_);
-    std::filesystem::permissions(folder_, std::filesystem::perms::owner_all);
-  }
-  std::string Read(const std::string& name) { return ReadFile(folder_ + "/" + name).value(); }
+  void Copy(const std::string& fixture) { folder_ = directory_.CopyOf(kFixtures + fixture); }
+  std::string Read(const std::string& name) { return ReadText(folder_ + "/" + name); }
   void Write(const std::string& name, const std::string& bytes) {
     std::ofstream(folder_ + "/" + name, std::ios::binary) << bytes;
   }
@@ -186,6 +176,7 @@ class HfFolder : public testing::Test {
     EXPECT_THAT(model.status().message(), HasSubstr(message));
   }
 
+  TemporaryDirectory directory_;
   std::string folder_;
 };
 
@@ -197,7 +188,7 @@ TEST_F(HfFolder, LoadsShardsTemplateAndHints) {
                                    total = t;
                                  }});
   ASSERT_TRUE(model.ok()) << model.status().ToString();
-  EXPECT_EQ((*model)->spec.name, "kvasir_hf_LoadsShardsTemplateAndHints");
+  EXPECT_EQ((*model)->spec.name, "llama_tied");
   EXPECT_EQ((*model)->weights.output.data, (*model)->weights.token_embd.data);
   EXPECT_EQ((*model)->files.size(), 3u);
   EXPECT_THAT((*model)->chat_template, HasSubstr("bos_token"));

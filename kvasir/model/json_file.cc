@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <exception>
 #include <nlohmann/json.hpp>
 
@@ -11,7 +12,7 @@ namespace kvasir {
 namespace {
 
 // Brackets outside strings, deepest level; right for valid JSON, harmless for the rest.
-int NestingOf(const std::string& text) {
+int NestingOf(std::string_view text) {
   int depth = 0, deepest = 0;
   bool in_string = false;
   for (size_t i = 0; i < text.size(); ++i) {
@@ -30,15 +31,14 @@ int NestingOf(const std::string& text) {
   return deepest;
 }
 
-}  // namespace
-
-Result<nlohmann::ordered_json> ParseJsonObject(const std::string& text, const std::string& path) {
+template <typename Json>
+Result<Json> ParseObject(std::string_view text, const std::string& path) {
   if (const int depth = NestingOf(text); depth > kMaxJsonDepth) {
     return Status::Corruption(fmt::format("{}: expected JSON of at most {} levels, found {}", path,
                                           kMaxJsonDepth, depth));
   }
   try {
-    auto document = nlohmann::ordered_json::parse(text);
+    auto document = Json::parse(text);
     if (!document.is_object()) {
       return Status::Corruption(
           fmt::format("{}: expected a JSON object, found {}", path, document.type_name()));
@@ -49,6 +49,16 @@ Result<nlohmann::ordered_json> ParseJsonObject(const std::string& text, const st
   } catch (const std::exception& error) {
     return Status::Corruption(fmt::format("{}: not valid JSON: {}", path, error.what()));
   }
+}
+
+}  // namespace
+
+Result<nlohmann::ordered_json> ParseJsonObject(std::string_view text, const std::string& path) {
+  return ParseObject<nlohmann::ordered_json>(text, path);
+}
+
+Result<nlohmann::json> ParseSortedJsonObject(std::string_view text, const std::string& path) {
+  return ParseObject<nlohmann::json>(text, path);
 }
 
 Result<nlohmann::ordered_json> ReadJsonFile(const std::string& path) {

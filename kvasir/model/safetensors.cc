@@ -1,7 +1,6 @@
 #include "kvasir/model/safetensors.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <bit>
@@ -11,6 +10,7 @@
 #include <set>
 #include <utility>
 
+#include "kvasir/core/join.h"
 #include "kvasir/model/gguf.h"
 #include "kvasir/model/json_file.h"
 #include "kvasir/model/safetensors_header.h"
@@ -72,7 +72,7 @@ Result<SafetensorsEntry> CheckClaim(const SafetensorsClaim& claim, std::span<con
   const std::optional<uint64_t> n_byte = BytesOf(claim, *type);
   if (!n_byte) {
     return Status::Corruption(
-        fmt::format("{}: shape [{}] overflows 64 bits", where, fmt::join(claim.shape, ", ")));
+        fmt::format("{}: shape [{}] overflows 64 bits", where, Join(claim.shape)));
   }
   if (claim.begin > claim.end || claim.end > data.size()) {
     return Status::Corruption(
@@ -82,7 +82,7 @@ Result<SafetensorsEntry> CheckClaim(const SafetensorsClaim& claim, std::span<con
   if (claim.end - claim.begin != *n_byte) {
     return Status::Corruption(fmt::format(
         "{}: expected {} bytes for {} of shape [{}], found data_offsets [{}, {}] of {} bytes",
-        where, *n_byte, claim.dtype, fmt::join(claim.shape, ", "), claim.begin, claim.end,
+        where, *n_byte, claim.dtype, Join(claim.shape), claim.begin, claim.end,
         claim.end - claim.begin));
   }
   SafetensorsEntry entry;
@@ -145,9 +145,7 @@ Result<std::map<std::string, std::string>> ReadWeightMap(const std::string& inde
 
 }  // namespace
 
-std::string SafetensorsEntry::ShapeText() const {
-  return fmt::format("[{}]", fmt::join(shape, ", "));
-}
+std::string SafetensorsEntry::ShapeText() const { return fmt::format("[{}]", Join(shape)); }
 
 Result<Safetensors> Safetensors::OpenFolder(const std::string& folder) {
   const std::string single = folder + "/model.safetensors";

@@ -1,14 +1,14 @@
 #include "kvasir/model/safetensors.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 #include <gmock/gmock.h>
 
 #include <cstring>
-#include <filesystem>
-#include <fstream>
 #include <random>
 #include <string>
+
+#include "kvasir/core/file_testing.h"
+#include "kvasir/core/join.h"
 
 namespace kvasir {
 namespace {
@@ -32,7 +32,7 @@ std::string Entry(const std::string& name, const std::string& dtype, const std::
 }
 
 std::string Header(const std::vector<std::string>& entries) {
-  return fmt::format("{{{}}}", fmt::join(entries, ","));
+  return fmt::format("{{{}}}", Join(entries, ","));
 }
 
 Result<Safetensors> Read(const std::string& bytes) {
@@ -220,17 +220,7 @@ TEST(Safetensors, CapsTheNestingOfTheHeader) {
 // A folder of its own for each test.
 class SafetensorsFolder : public testing::Test {
  protected:
-  void SetUp() override {
-    const auto* info = testing::UnitTest::GetInstance()->current_test_info();
-    folder_ = testing::TempDir() + "kvasir_" + info->name();
-    std::filesystem::remove_all(folder_);
-    std::filesystem::create_directories(folder_);
-  }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
-
-  void Write(const std::string& name, const std::string& bytes) {
-    std::ofstream(folder_ + "/" + name, std::ios::binary) << bytes;
-  }
+  void Write(const std::string& name, const std::string& bytes) { directory_.Write(name, bytes); }
   void WriteIndex(const std::string& weight_map) {
     Write("model.safetensors.index.json", R"({"metadata":{},"weight_map":)" + weight_map + "}");
   }
@@ -244,7 +234,8 @@ class SafetensorsFolder : public testing::Test {
     EXPECT_THAT(file.status().message(), HasSubstr(message));
   }
 
-  std::string folder_;
+  TemporaryDirectory directory_;
+  std::string folder_ = directory_.path();
 };
 
 TEST_F(SafetensorsFolder, PrefersTheSingleFile) {

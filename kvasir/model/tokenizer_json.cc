@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "kvasir/core/mapped_file.h"
+#include "kvasir/model/json_file.h"
 #include "kvasir/model/json_member.h"
 #include "kvasir/model/json_pipeline.h"
 #include "kvasir/model/token_index.h"
@@ -20,15 +21,9 @@ using nlohmann::json;
 constexpr std::string_view kModel = "tokenizer.json: model";
 constexpr std::string_view kAdded = "tokenizer.json: added_tokens";
 
-Result<json> Parse(std::string_view text, std::string_view name) {
-  json root = json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false);
-  if (root.is_object()) return root;
-  return Status::Corruption(fmt::format("{}: expected a JSON object", name));
-}
-
-Result<json> ParseOptional(std::string_view text, std::string_view name) {
+Result<json> ParseOptional(std::string_view text, const std::string& name) {
   if (text.empty()) return json::object();
-  return Parse(text, name);
+  return ParseSortedJsonObject(text, name);
 }
 
 // Places a token; ids that nothing names stay empty and unused.
@@ -189,7 +184,8 @@ Status ReadEosIds(const json& config, std::string_view where, VocabularySpec& sp
 }  // namespace
 
 Result<VocabularySpec> VocabularyFromJson(const TokenizerFiles& files) {
-  KVASIR_ASSIGN_OR_RETURN(const json root, Parse(files.tokenizer, "tokenizer.json"));
+  KVASIR_ASSIGN_OR_RETURN(const json root,
+                          ParseSortedJsonObject(files.tokenizer, "tokenizer.json"));
   KVASIR_ASSIGN_OR_RETURN(const json config,
                           ParseOptional(files.tokenizer_config, "tokenizer_config.json"));
   KVASIR_ASSIGN_OR_RETURN(const json generation,

@@ -36,7 +36,10 @@ Value Insert(Runtime& rt, Bound& args) {
   if (at < 0) at += n;
   rt.heap.Step(items.size());
   rt.heap.Append(args[0].list(), args[2]);
-  std::rotate(items.begin() + at, items.end() - 1, items.end());
+  std::vector<Value> inserted(items.begin(), items.begin() + at);
+  inserted.push_back(items.back());
+  inserted.insert(inserted.end(), items.begin() + at, items.end() - 1);
+  items = std::move(inserted);
   return Value::None();
 }
 
@@ -64,7 +67,7 @@ Value CopyList(Runtime& rt, Bound& args) {
 Value ReverseList(Runtime& rt, Bound& args) {
   std::vector<Value>& items = Mutable(args);
   rt.heap.Step(items.size());
-  std::reverse(items.begin(), items.end());
+  items = std::vector<Value>(items.rbegin(), items.rend());
   return Value::None();
 }
 

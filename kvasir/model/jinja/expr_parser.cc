@@ -464,7 +464,7 @@ ExprPtr ExprParser::FiltersAndTests(ExprPtr input) {
 
 std::string ExprParser::DottedName() {
   std::string name = tokens_.TakeName("the name of a filter or test");
-  while (tokens_.AcceptOp(".")) name += "." + tokens_.TakeName("a name");
+  while (tokens_.AcceptOp(".")) name.append(1, '.').append(tokens_.TakeName("a name"));
   return name;
 }
 

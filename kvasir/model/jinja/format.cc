@@ -74,7 +74,7 @@ std::string WithCommas(std::string digits) {
   for (size_t at = end; at > 3;) {
     at -= 3;
     if (digits[at - 1] == '-') break;
-    digits.insert(at, ",");
+    digits.insert(at, 1, ',');
   }
   return digits;
 }
