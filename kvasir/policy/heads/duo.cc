@@ -13,7 +13,7 @@ class Duo final : public HeadClassifier {
         window_{static_cast<int32_t>(args.Int("sinks")), static_cast<int32_t>(args.Int("recent"))},
         file_(args.Text("file")) {}
   bool reads_table() const override { return true; }
-  std::string table_path() const override { return file_; }
+  std::string table_path() const override { return file_ == "probe" ? "" : file_; }
   HeadWindow streaming_window() const override { return window_; }
 
   Result<std::vector<HeadRole>> Roles(const CacheShape& shape,
@@ -43,7 +43,7 @@ const PartInfo& heads_duo_part() {
       {"retrieval", ParamType::kReal, "50", 0, 100, "percent of the kv heads that are kept whole"},
       {"sinks", ParamType::kInt, "64", 0, 1e6, "first tokens that streaming heads see"},
       {"recent", ParamType::kInt, "256", 1, 1e6, "newest tokens that streaming heads see"},
-      {"file", ParamType::kText, "", 0, 0, "head table; none = the model is probed"},
+      {"file", ParamType::kText, "probe", 0, 0, "head table; probe = made when the model is loaded"},
   };
   static constexpr PartInfo info = {
       .kind = PartKind::kHeads,

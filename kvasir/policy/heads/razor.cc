@@ -13,7 +13,7 @@ class Razor final : public HeadClassifier {
         echo_(args.Real("echo") / 100),
         induction_(args.Real("induction") / 100) {}
   bool reads_table() const override { return true; }
-  std::string table_path() const override { return file_; }
+  std::string table_path() const override { return file_ == "probe" ? "" : file_; }
 
   Result<std::vector<HeadRole>> Roles(const CacheShape& shape,
                                       const HeadTable* table) const override {
@@ -41,7 +41,7 @@ const PartInfo& heads_razor_part() {
   static constexpr ParamInfo params[] = {
       {"echo", ParamType::kReal, "1", 0, 100, "percent of the heads, best by echo"},
       {"induction", ParamType::kReal, "14", 0, 100, "percent of the heads, best by induction"},
-      {"file", ParamType::kText, "", 0, 0, "head table; none = the model is probed"},
+      {"file", ParamType::kText, "probe", 0, 0, "head table; probe = made when the model is loaded"},
   };
   static constexpr PartInfo info = {
       .kind = PartKind::kHeads,
