@@ -123,8 +123,7 @@ Status Segment::NextStep(const QueryRows& rows, int64_t begin, int64_t end, Atte
   const int64_t to = std::min(end, step->first_token + n_tile * kTileTokens);
   const int32_t low = pos_[from], high = pos_[to - 1];
   const auto floor_of = [&](int32_t p) { return rows.window > 0 ? p - rows.window : -1; };
-  step->hidden =
-      low > rows.pos_max || (high <= floor_of(rows.pos_min) && low >= rows.sinks);
+  step->hidden = low > rows.pos_max || (high <= floor_of(rows.pos_min) && low >= rows.sinks);
   if (step->hidden) return Status::Ok();
 
   const bool whole = from == step->first_token && to == step->first_token + n_tile * kTileTokens;
@@ -138,8 +137,8 @@ Status Segment::NextStep(const QueryRows& rows, int64_t begin, int64_t end, Atte
       const int64_t sinks_to = std::min(seen_to, pos_.CountBelow(rows.sinks));
       for (int i = 0; i < n_tile; ++i) {
         const int64_t base = step->first_token + i * kTileTokens;
-        visible[r * n_tile + i] = RunBits(seen_from - base, seen_to - base) |
-                                  RunBits(from - base, sinks_to - base);
+        visible[r * n_tile + i] =
+            RunBits(seen_from - base, seen_to - base) | RunBits(from - base, sinks_to - base);
       }
     }
     step->visible = visible;

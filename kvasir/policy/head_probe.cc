@@ -6,6 +6,7 @@
 
 #include "kvasir/model/forward.h"
 #include "kvasir/policy/head_table.h"
+#include "kvasir/policy/signal_tap.h"
 
 namespace kvasir {
 namespace {
@@ -52,8 +53,7 @@ Status RunAll(ForwardPass& forward, SlabArena& arena, std::span<const TokenId> t
                       arena);
   while (!tokens.empty()) {
     const size_t n = std::min(tokens.size(), static_cast<size_t>(forward.max_chunk()));
-    KVASIR_RETURN_IF_ERROR(
-        forward.Run(tokens.first(n), cache, LogitsWanted::kNone, {}, observer));
+    KVASIR_RETURN_IF_ERROR(forward.Run(tokens.first(n), cache, LogitsWanted::kNone, {}, observer));
     tokens = tokens.subspan(n);
   }
   return Status::Ok();
@@ -72,25 +72,22 @@ class RepeatObserver final : public LayerObserver {
     forward_.team().Run(cache.shape().n_kv_head, [&](int64_t kv_head, int thread) {
       const size_t at = static_cast<size_t>(layer) * cache.shape().n_head + kv_head * group;
       const SegmentList& list = cache.list(layer, static_cast<int>(kv_head));
-      for (size_t t = 0; t < queries.pos.size() && status[kv_head].ok(); ++t) {
-        const int32_t p = queries.pos[t];
-        if (p < text_.first + text_.period) continue;
-        status[kv_head] = cache.VisitWeights(
-            layer, static_cast<int>(kv_head), queries, static_cast<int>(t),
-            forward_.workspace().thread(thread),
-            [&](const float* weights, int stride, int, int64_t first, int n_token) {
-              for (int i = 0; i < n_token; ++i) {
-                const int32_t back = p - list.pos(first + i);
-                if (back < 0 || p - back < text_.first) continue;
-                const bool echo = back > 0 && back % text_.period == 0;
-                const bool induction = (back + 1) % text_.period == 0;
-                for (int r = 0; (echo || induction) && r < group; ++r) {
-                  (echo ? table_->echo : table_->induction)[at + r] +=
-                      weights[int64_t{r} * stride + i];
-                }
+      status[kv_head] = VisitQueryWeights(
+          layer, static_cast<int>(kv_head), queries, cache, forward_.workspace().thread(thread),
+          [&](const float* weights, int stride, int query, int n_query, int64_t first,
+              int n_token) {
+            for (int t = 0; t < n_token; ++t) {
+              const int32_t pos = list.pos(first + t);
+              if (pos < text_.first) continue;
+              for (int row = 0; row < n_query * group; ++row) {
+                const int32_t p = queries.pos[query + row / group], back = p - pos;
+                if (p < text_.first + text_.period || back < 0) continue;
+                const float w = weights[int64_t{row} * stride + t];
+                if (back > 0 && back % text_.period == 0) table_->echo[at + row % group] += w;
+                if ((back + 1) % text_.period == 0) table_->induction[at + row % group] += w;
               }
-            });
-      }
+            }
+          });
     });
     for (Status& s : status) KVASIR_RETURN_IF_ERROR(std::move(s));
     return Status::Ok();
@@ -134,7 +131,8 @@ class MeanObserver final : public LayerObserver {
     for (int64_t t = 0; t < n; ++t) {
       turn_back(t);
       for (int h = 0; h < s.n_head; ++h) {
-        add(queries.q + (t * s.n_head + h) * d, &q_[(static_cast<size_t>(layer) * s.n_head + h) * d]);
+        add(queries.q + (t * s.n_head + h) * d,
+            &q_[(static_cast<size_t>(layer) * s.n_head + h) * d]);
       }
     }
     for (int h = 0; h < s.n_kv_head; ++h) {

@@ -73,8 +73,8 @@ std::string ModelFingerprint(const Model& model) {
   hash.Add(model.weights.token_embd);
   hash.Add(model.weights.output);
   for (const LayerWeights& layer : model.weights.layers) {
-    for (const Tensor* tensor : {&layer.wq, &layer.wk, &layer.wv, &layer.wo, &layer.w_gate,
-                                 &layer.w_up, &layer.w_down}) {
+    for (const Tensor* tensor :
+         {&layer.wq, &layer.wk, &layer.wv, &layer.wo, &layer.w_gate, &layer.w_up, &layer.w_down}) {
       hash.Add(*tensor);
     }
   }
@@ -148,10 +148,9 @@ Status CheckHeadTable(const HeadTable& table, const CacheShape& shape,
   }
   if (table.n_layer != shape.n_layer || table.n_head != shape.n_head ||
       table.n_kv_head != shape.n_kv_head) {
-    return Status::InvalidArgument(
-        fmt::format("head table: {} layers of {} heads ({} kv), the model has {} of {} ({} kv)",
-                    table.n_layer, table.n_head, table.n_kv_head, shape.n_layer, shape.n_head,
-                    shape.n_kv_head));
+    return Status::InvalidArgument(fmt::format(
+        "head table: {} layers of {} heads ({} kv), the model has {} of {} ({} kv)", table.n_layer,
+        table.n_head, table.n_kv_head, shape.n_layer, shape.n_head, shape.n_kv_head));
   }
   return Status::Ok();
 }

@@ -22,6 +22,10 @@ namespace kvasir {
 struct PolicyTarget {
   CacheShape shape;
   std::function<bool(TokenId)> is_special;  // may be empty
+  // The model's heads, for recipes that tell them apart: ModelFingerprint, and the probe that makes
+  // a table where no file is given; may be empty.
+  std::string fingerprint;
+  std::function<Result<HeadTable>()> probe_heads;
 };
 
 // Immutable; safe to share between sequences.
@@ -51,19 +55,18 @@ class KvPolicy {
   // Whether tokens are ever evicted; the parts below are set only then.
   bool evicts() const { return evicts_; }
   // Whether a sequence needs a PolicyRun at all.
-<<<<<<< HEAD
   bool is_passive() const { return !evicts_ && !seals() && select == nullptr && !makes_room(); }
   bool makes_room() const { return overflow != nullptr && overflow->makes_room(); }
-=======
   bool is_passive() const { return !evicts_ && !seals() && !selects(); }
   bool selects() const { return recipe_.has(PartKind::kSelect); }
   // For one sequence; selects() only.
   Result<std::unique_ptr<Selector>> NewSelector(ByteLedger* ledger) const;
->>>>>>> policy
   bool seals() const { return codec_k != nullptr || codec_v != nullptr; }
   HeadRole role(int layer, int kv_head) const {
     return roles_[static_cast<size_t>(layer) * target_.shape.n_kv_head + kv_head];
   }
+  // What heads with the role kProtectedOnly see; recent = 0: everything that is held.
+  HeadWindow streaming_window() const { return streaming_window_; }
   uint32_t needs() const { return needs_; }
   // Tokens that stay in every head, as far as that is known before the text is.
   int64_t protected_tokens() const;
@@ -79,17 +82,15 @@ class KvPolicy {
   std::shared_ptr<const Disposition> disposition;
   std::shared_ptr<const Schedule> schedule;
   std::shared_ptr<const KvCodec> codec_k, codec_v;  // null = dense
-<<<<<<< HEAD
   std::shared_ptr<const SelectPart> select;         // null = everything is read
   std::shared_ptr<const OverflowRule> overflow;     // null = refuse
-=======
->>>>>>> policy
 
  private:
   KvPolicy() = default;
   Status MakeCodecs();
   Status MakeKeeping();
   Status MakeOverflow();
+  Status MakeRoles();
   Status CheckTogether() const;
 
   Recipe recipe_;
@@ -98,6 +99,7 @@ class KvPolicy {
   bool evicts_ = false;
   uint32_t needs_ = 0;
   std::vector<HeadRole> roles_;
+  HeadWindow streaming_window_;
 };
 
 }  // namespace kvasir

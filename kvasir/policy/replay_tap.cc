@@ -13,9 +13,8 @@ Status ReplayTap::Begin(const SequenceCache& cache, ByteLedger& ledger) {
   for (int layer = 0; layer < shape.n_layer; ++layer) {
     for (int h = 0; h < shape.n_kv_head; ++h) n_token += cache.list(layer, h).n_kv();
   }
-  KVASIR_ASSIGN_OR_RETURN(charge_,
-                          ByteCharge::Take(ledger, ByteKind::kIndex,
-                                           n_token * static_cast<int64_t>(sizeof(float))));
+  KVASIR_ASSIGN_OR_RETURN(charge_, ByteCharge::Take(ledger, ByteKind::kIndex,
+                                                    n_token * static_cast<int64_t>(sizeof(float))));
   n_kv_head_ = shape.n_kv_head;
   for (int layer = 0; layer < shape.n_layer; ++layer) {
     for (int h = 0; h < shape.n_kv_head; ++h) {

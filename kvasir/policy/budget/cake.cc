@@ -43,8 +43,7 @@ class CakeBudget final : public BudgetAllocator {
     const double scale = sum > 0 ? std::max(0.0, static_cast<double>(rest)) / sum : 0.0;
     for (size_t i = 0; i < weights.size(); ++i) {
       const BudgetCell& cell = input.cells[i];
-      weights[i] =
-          static_cast<double>(cell.floor) + scale * input.layer_statistic[cell.layer];
+      weights[i] = static_cast<double>(cell.floor) + scale * input.layer_statistic[cell.layer];
     }
   }
 
@@ -63,15 +62,14 @@ const PartInfo& budget_cake_part() {
       {"tau2", ParamType::kReal, "0.4", 0.01, 100, "temperature of the variance"},
       {"rows", ParamType::kInt, "32", 1, 1024, "queries that look back"},
   };
-  static constexpr PartInfo info = {
-      .kind = PartKind::kBudget,
-      .name = "cake",
-      .summary = "more for layers that attend widely and unsteadily",
-      .card = "CAKE, arXiv:2503.12491",
-      .params = params,
-      .needs = kNeedWindowRows,
-      .cost = "w*T*d multiply-adds a query head, once",
-      .make = MakePart<CakeBudget>};
+  static constexpr PartInfo info = {.kind = PartKind::kBudget,
+                                    .name = "cake",
+                                    .summary = "more for layers that attend widely and unsteadily",
+                                    .card = "CAKE, arXiv:2503.12491",
+                                    .params = params,
+                                    .needs = kNeedWindowRows,
+                                    .cost = "w*T*d multiply-adds a query head, once",
+                                    .make = MakePart<CakeBudget>};
   return info;
 }
 

@@ -11,18 +11,13 @@ namespace {
 // The state is (count, mean key, mean value) of all tokens dropped so far; empty before the first.
 class Compensate final : public Disposition {
  public:
-  int64_t n_extra() const override { return 1; }
+  int64_t n_settled(std::span<const float> state) const override { return state.empty() ? 0 : 1; }
 
   Result<ListContents> Cut(const CutInput& input, std::vector<float>* state) const override {
-    // The list's first token is the one that an earlier cut left behind.
-    const bool has_extra = !state->empty();
-    const auto drop_extra = [&](std::span<const int32_t> tokens) {
-      return has_extra && !tokens.empty() && tokens.front() == 0 ? tokens.subspan(1) : tokens;
-    };
     std::vector<float> updated = *state;
-    KVASIR_RETURN_IF_ERROR(Absorb(*input.list, drop_extra(input.evicted), &updated));
+    KVASIR_RETURN_IF_ERROR(Absorb(*input.list, input.evicted, &updated));
     KVASIR_ASSIGN_OR_RETURN(ListContents contents,
-                            GatherKept(*input.list, drop_extra(input.kept), *input.arena));
+                            GatherKept(*input.list, input.kept, *input.arena));
     if (!updated.empty()) {
       const int d = input.list->tail().layout().head_dim;
       const float bias = std::log2(updated[0]);

@@ -24,8 +24,8 @@ class NearestMerge final : public Disposition {
     const size_t n = kept.pos.size();
     std::vector<double> weight(n), gained(n);
     std::vector<double> k(keys_ ? n * d : 0), v(n * d);  // sums of what is merged in
-    KVASIR_RETURN_IF_ERROR(work.VisitEvicted(
-        input, [&](int64_t, TokenRows& rows, std::span<const Nearest> nearest) {
+    KVASIR_RETURN_IF_ERROR(
+        work.VisitEvicted(input, [&](int64_t, TokenRows& rows, std::span<const Nearest> nearest) {
           for (int64_t i = 0; i < rows.n(); ++i) {
             const auto [target, cosine] = nearest[i];
             if (!(cosine >= threshold)) continue;
@@ -59,8 +59,8 @@ class NearestMerge final : public Disposition {
   Result<float> Threshold(const MergeWork& work, const CutInput& input,
                           std::vector<float>* state) const {
     double sum = 0;
-    KVASIR_RETURN_IF_ERROR(work.VisitEvicted(
-        input, [&](int64_t, TokenRows&, std::span<const Nearest> nearest) {
+    KVASIR_RETURN_IF_ERROR(
+        work.VisitEvicted(input, [&](int64_t, TokenRows&, std::span<const Nearest> nearest) {
           for (const Nearest& near : nearest) sum += near.cosine;
         }));
     const double mean = sum / static_cast<double>(input.evicted.size());

@@ -8,6 +8,7 @@
 #include "kvasir/cache/coded_segment.h"
 #include "kvasir/codecs/registry.h"
 #include "kvasir/policy/disposition/merging.h"
+#include "kvasir/policy/recipe_text.h"
 
 namespace kvasir {
 namespace {
@@ -55,10 +56,9 @@ class Demote final : public Disposition {
     }
     if (n_coded < leaving.size()) {
       KVASIR_ASSIGN_OR_RETURN(TokenRows rows, ReadTokens(*input.list, all.subspan(n_coded)));
-      KVASIR_ASSIGN_OR_RETURN(
-          std::shared_ptr<const Segment> dense,
-          MakeDenseSegment(input.list->tail().layout(), *input.arena, rows.pos, rows.k.data(),
-                           rows.v.data()));
+      KVASIR_ASSIGN_OR_RETURN(std::shared_ptr<const Segment> dense,
+                              MakeDenseSegment(input.list->tail().layout(), *input.arena, rows.pos,
+                                               rows.k.data(), rows.v.data()));
       settled.push_back(std::move(dense));
     }
     contents.sealed.insert(contents.sealed.begin(), settled.begin(), settled.end());
@@ -91,11 +91,9 @@ class Demote final : public Disposition {
 
 // "kivi:2" names a codec and its first parameter.
 Result<std::shared_ptr<const Part>> MakeDemote(const PartArgs& args) {
-  const std::string& text = args.Text("codec");
-  const size_t colon = text.find(':');
-  CodecArgs codec_args;
-  if (colon != std::string::npos) codec_args.emplace_back("", text.substr(colon + 1));
-  auto codec = MakeCodec(text.substr(0, colon), codec_args);
+  KVASIR_ASSIGN_OR_RETURN(const auto items, SplitRecipe(args.Text("codec")));
+  const PartCall& call = items.front().calls.front();
+  auto codec = MakeCodec(call.name, call.args);
   if (!codec.ok()) return std::move(codec).status().WithContext("disposition=demote: codec");
   if ((*codec)->reads_importance()) {
     return Status::InvalidArgument(fmt::format(
@@ -111,15 +109,14 @@ const PartInfo& disposition_demote_part() {
   static constexpr ParamInfo params[] = {
       {"codec", ParamType::kText, "kivi:2", 0, 0, "number format of evicted tokens"},
   };
-  static constexpr PartInfo info = {
-      .kind = PartKind::kDisposition,
-      .name = "demote",
-      .summary = "evicted tokens stay, in a smaller number format",
-      .card = "MiKV, arXiv:2402.18096",
-      .params = params,
-      .needs = kNeedKeys | kNeedValues,
-      .cost = "one encoding of each evicted token",
-      .make = MakeDemote};
+  static constexpr PartInfo info = {.kind = PartKind::kDisposition,
+                                    .name = "demote",
+                                    .summary = "evicted tokens stay, in a smaller number format",
+                                    .card = "MiKV, arXiv:2402.18096",
+                                    .params = params,
+                                    .needs = kNeedKeys | kNeedValues,
+                                    .cost = "one encoding of each evicted token",
+                                    .make = MakeDemote};
   return info;
 }
 

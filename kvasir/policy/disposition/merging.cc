@@ -21,23 +21,6 @@ void MakeUnit(std::span<float> row) {
 
 }  // namespace
 
-std::vector<float> TokenBiases(const SegmentList& list, std::span<const int32_t> tokens) {
-  std::vector<float> biases;
-  size_t next = 0;
-  int64_t base = 0;
-  const auto read = [&](const Segment& segment) {
-    for (; next < tokens.size() && tokens[next] < base + segment.n_kv(); ++next) {
-      if (segment.bias() == nullptr) continue;
-      biases.resize(tokens.size());
-      biases[next] = segment.bias()[tokens[next] - base];
-    }
-    base += segment.n_kv();
-  };
-  for (const auto& segment : list.sealed()) read(*segment);
-  read(list.tail());
-  return biases;
-}
-
 Result<TokenRows> ReadTokens(const SegmentList& list, std::span<const int32_t> tokens) {
   TokenRows rows;
   rows.head_dim = list.tail().layout().head_dim;
@@ -46,7 +29,7 @@ Result<TokenRows> ReadTokens(const SegmentList& list, std::span<const int32_t> t
   KVASIR_RETURN_IF_ERROR(DecodeTokens(list, tokens, rows.k.data(), rows.v.data()));
   for (int32_t token : tokens) rows.pos.push_back(list.pos(token));
   rows.count.assign(tokens.size(), 1.0);
-  const std::vector<float> biases = TokenBiases(list, tokens);
+  const std::vector<float> biases = GatherBias(list, tokens);
   for (size_t i = 0; i < biases.size(); ++i) rows.count[i] = std::exp2(biases[i]);
   return rows;
 }
@@ -55,9 +38,9 @@ Result<MergeWork> MergeWork::Create(const CutInput& input) {
   MergeWork work;
   const int d = input.list->tail().layout().head_dim;
   const auto n = static_cast<int64_t>(input.kept.size());
-  KVASIR_ASSIGN_OR_RETURN(
-      work.charge_, ByteCharge::Take(input.arena->ledger(), ByteKind::kScratch,
-                                     n * (3 * d + 4) * static_cast<int64_t>(sizeof(float))));
+  KVASIR_ASSIGN_OR_RETURN(work.charge_,
+                          ByteCharge::Take(input.arena->ledger(), ByteKind::kScratch,
+                                           n * (3 * d + 4) * static_cast<int64_t>(sizeof(float))));
   KVASIR_ASSIGN_OR_RETURN(work.kept_, ReadTokens(*input.list, input.kept));
   const int64_t n_tile = (n + kTileTokens - 1) / kTileTokens;
   work.unit_tiles_.resize(static_cast<size_t>(n_tile * kTileTokens * d));
@@ -113,11 +96,8 @@ Result<ListContents> MergeWork::Finish(const CutInput& input) && {
   if (std::ranges::any_of(kept_.count, [](double c) { return c != 1.0; })) {
     for (double c : kept_.count) bias.push_back(static_cast<float>(std::log2(c)));
   }
-  ListContents contents;
-  contents.tail.emplace(input.list->tail().layout(), *input.arena);
-  KVASIR_RETURN_IF_ERROR(contents.tail->Append(kept_.pos, kept_.k.data(), kept_.v.data(),
-                                               kept_.head_dim, bias));
-  return contents;
+  return MakeContents(input.list->tail().layout(), *input.arena, kept_.pos, kept_.k.data(),
+                      kept_.v.data(), bias);
 }
 
 }  // namespace kvasir

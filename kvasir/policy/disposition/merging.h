@@ -13,8 +13,8 @@ namespace kvasir {
 struct TokenRows {
   int head_dim = 0;
   std::vector<int32_t> pos;
-  std::vector<float> k, v;     // (n, head_dim)
-  std::vector<double> count;   // (n)
+  std::vector<float> k, v;    // (n, head_dim)
+  std::vector<double> count;  // (n)
 
   int64_t n() const { return static_cast<int64_t>(pos.size()); }
   std::span<float> key(int64_t i) { return Row(k, i); }
@@ -26,9 +26,6 @@ struct TokenRows {
   }
 };
 Result<TokenRows> ReadTokens(const SegmentList& list, std::span<const int32_t> tokens);
-
-// Base-2 logit bias of tokens of the list; empty when none has any.
-std::vector<float> TokenBiases(const SegmentList& list, std::span<const int32_t> tokens);
 
 // The kept token whose key points most nearly in the direction of an evicted one's.
 struct Nearest {

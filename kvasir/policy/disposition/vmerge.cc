@@ -20,8 +20,8 @@ class ValueMerge final : public Disposition {
     for (int64_t i = 0; i < kept.n(); ++i) norm[i] = Norm(kept.value(i).data(), d);
     std::vector<double> weight = kept.count, gained(norm.size());
     std::vector<double> sum(norm.size() * d);  // of what is mixed in
-    KVASIR_RETURN_IF_ERROR(work.VisitEvicted(
-        input, [&](int64_t, TokenRows& rows, std::span<const Nearest> nearest) {
+    KVASIR_RETURN_IF_ERROR(
+        work.VisitEvicted(input, [&](int64_t, TokenRows& rows, std::span<const Nearest> nearest) {
           for (int64_t i = 0; i < rows.n(); ++i) {
             const auto [target, cosine] = nearest[i];
             const std::span<const float> v = rows.value(i);

@@ -20,8 +20,8 @@ class Razor final : public HeadClassifier {
     const int n_head = shape.n_head;
     std::vector<HeadRole> roles(static_cast<size_t>(shape.n_layer) * shape.n_kv_head,
                                 HeadRole::kProtectedOnly);
-    for (const auto& [scores, share] : {std::pair(&table->echo, echo_),
-                                        std::pair(&table->induction, induction_)}) {
+    for (const auto& [scores, share] :
+         {std::pair(&table->echo, echo_), std::pair(&table->induction, induction_)}) {
       for (int32_t head : BestFullLayerHeads(*scores, n_head, shape, share)) {
         const int layer = head / n_head, kv_head = head % n_head / shape.group();
         roles[static_cast<size_t>(layer) * shape.n_kv_head + kv_head] = HeadRole::kWhole;
@@ -41,7 +41,8 @@ const PartInfo& heads_razor_part() {
   static constexpr ParamInfo params[] = {
       {"echo", ParamType::kReal, "1", 0, 100, "percent of the heads, best by echo"},
       {"induction", ParamType::kReal, "14", 0, 100, "percent of the heads, best by induction"},
-      {"file", ParamType::kText, "probe", 0, 0, "head table; probe = made when the model is loaded"},
+      {"file", ParamType::kText, "probe", 0, 0,
+       "head table; probe = made when the model is loaded"},
   };
   static constexpr PartInfo info = {
       .kind = PartKind::kHeads,

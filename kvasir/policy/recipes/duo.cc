@@ -8,7 +8,8 @@ const PresetInfo& duo_recipe() {
       {"retrieval", ParamType::kReal, "50", 0, 100, "percent of the kv heads that are kept whole"},
       {"sinks", ParamType::kInt, "64", 0, 1e6, "first tokens that streaming heads see"},
       {"recent", ParamType::kInt, "256", 1, 1e6, "newest tokens that streaming heads see"},
-      {"file", ParamType::kText, "probe", 0, 0, "head table; probe = made when the model is loaded"},
+      {"file", ParamType::kText, "probe", 0, 0,
+       "head table; probe = made when the model is loaded"},
       {"every", ParamType::kInt, "64", 1, 65536, "generated tokens between cuts"},
   };
   static constexpr PresetInfo info = {

@@ -17,7 +17,7 @@ const PresetInfo& kvzip_recipe() {
       .params = params,
       .text =
           "score=replay budget=uniform({budget}) protect=sinks({system}),special "
-          "keep=pooled({floor},over=model)"};
+          "keep=pooled({floor},model)"};
   return info;
 }
 

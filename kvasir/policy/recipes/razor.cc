@@ -11,7 +11,8 @@ const PresetInfo& razor_recipe() {
       {"percent", ParamType::kReal, "20", 0, 100, "newest tokens they keep, of those seen"},
       {"sinks", ParamType::kInt, "4", 0, 1e6, "first tokens that always stay"},
       {"every", ParamType::kInt, "64", 1, 65536, "generated tokens between cuts"},
-      {"file", ParamType::kText, "probe", 0, 0, "head table; probe = made when the model is loaded"},
+      {"file", ParamType::kText, "probe", 0, 0,
+       "head table; probe = made when the model is loaded"},
   };
   static constexpr PresetInfo info = {
       .name = "razor",
