@@ -2,7 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include <numeric>
 #include <random>
 
 #include "kvasir/model/gguf_model.h"
@@ -106,55 +105,6 @@ std::vector<TokenId> PolicyRig::Tokens(int n, uint64_t seed) {
   std::vector<TokenId> tokens;
   for (int i = 0; i < n; ++i) tokens.push_back(static_cast<TokenId>(2 + random() % 250));
   return tokens;
-}
-
-MadeUpAttention::MadeUpAttention(const CacheShape& shape, ByteLedger& ledger, SlabArena& arena)
-    : shape(shape), ledger(ledger), arena(arena) {
-  workspace = std::move(*AttendWorkspace::Create(shape, 1, ledger));
-}
-
-RigSequence MadeUpAttention::Start(std::string_view recipe, PolicyTarget target) {
-  RigSequence s;
-  target.shape = shape;
-  auto parsed = Recipe::Parse(recipe);
-  EXPECT_TRUE(parsed.ok()) << parsed.status().ToString();
-  auto policy = KvPolicy::Compile(*parsed, target);
-  EXPECT_TRUE(policy.ok()) << recipe << ": " << policy.status().ToString();
-  s.policy = *policy;
-  s.cache = std::make_unique<SequenceCache>(shape, TileFormat::kF32, TileFormat::kF32, arena);
-  RunResources resources;
-  resources.team = &team;
-  resources.workspace = workspace.get();
-  resources.ledger = &ledger;
-  s.run = std::make_unique<PolicyRun>(s.policy, resources);
-  EXPECT_TRUE(s.run->Attach(*s.cache).ok());
-  return s;
-}
-
-std::vector<float> MadeUpAttention::Feed(RigSequence& s, int n, const std::vector<float>& q,
-                                         const std::vector<float>& k, const std::vector<float>& v,
-                                         bool last, RunPhase phase) {
-  const std::vector<TokenId> tokens(static_cast<size_t>(n), 5);
-  s.run->BeginChunk(phase, tokens, last);
-  std::vector<int32_t> pos(static_cast<size_t>(n));
-  std::iota(pos.begin(), pos.end(), s.cache->n_pos());
-  std::vector<RowNorm> norms(static_cast<size_t>(n) * shape.n_head);
-  std::vector<float> first, out(static_cast<size_t>(n) * shape.n_head * shape.head_dim);
-  for (int layer = 0; layer < shape.n_layer; ++layer) {
-    EXPECT_TRUE(s.cache->Append(layer, pos, k.data(), v.data(), team).ok());
-    LayerQueries queries;
-    queries.q = q.data();
-    queries.pos = pos;
-    if (s.run->WantsNorms(layer)) queries.norms = norms.data();
-    EXPECT_TRUE(s.cache->Attend(layer, queries, team, *workspace, out.data()).ok());
-    if (layer == 0) first = out;
-    const Status status = s.run->AfterAttend(layer, queries, *s.cache);
-    EXPECT_TRUE(status.ok()) << status.ToString();
-  }
-  s.cache->Advance(s.cache->n_pos() + n);
-  const Status status = s.run->EndChunk(*s.cache);
-  EXPECT_TRUE(status.ok()) << status.ToString();
-  return first;
 }
 
 }  // namespace kvasir::testing_policy

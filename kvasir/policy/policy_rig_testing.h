@@ -1,4 +1,4 @@
-// Drives a policy for tests: over a tiny model, or over keys, values and queries of the test's own.
+// Drives a policy over a tiny model, for tests. policy_testing.h does so without a model.
 #pragma once
 
 #include <functional>
@@ -51,24 +51,6 @@ class PolicyRig {
 
  private:
   std::string bytes_;
-};
-
-// One layer's worth of made-up attention per step: rows of (n, heads, head_dim).
-class MadeUpAttention {
- public:
-  MadeUpAttention(const CacheShape& shape, ByteLedger& ledger, SlabArena& arena);
-
-  RigSequence Start(std::string_view recipe, PolicyTarget target = {});
-  // Feeds n tokens with the same rows in every layer; returns the attention output of layer 0.
-  std::vector<float> Feed(RigSequence& s, int n, const std::vector<float>& q,
-                          const std::vector<float>& k, const std::vector<float>& v, bool last,
-                          RunPhase phase = RunPhase::kPrefill);
-
-  CacheShape shape;
-  ByteLedger& ledger;
-  SlabArena& arena;
-  ThreadTeam team{1};
-  std::unique_ptr<AttendWorkspace> workspace;
 };
 
 std::vector<float> RandomRows(int64_t n, uint64_t seed);

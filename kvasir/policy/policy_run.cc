@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cassert>
 #include <numeric>
+#include <utility>
 
 #include "kvasir/policy/sealer.h"
 
@@ -103,34 +104,26 @@ bool PolicyRun::wants_replay() const {
 
 Status PolicyRun::Replay(std::span<const TokenId> prompt, ForwardPass& forward,
                          SequenceCache& cache) {
-  constexpr size_t kPart = 2048;  // tokens that one question asks to repeat
+  constexpr size_t kPart = 2048;     // tokens that one question asks to repeat
+  constexpr size_t kLeastPart = 64;  // of a prompt that has as many
   const std::vector<TokenId>& question = resources_.replay_question;
   const auto room = static_cast<size_t>(std::max(0, forward.n_ctx() - cache.n_pos()));
-  if (room <= question.size()) {
-    return Status::InvalidArgument(
-        fmt::format("kv recipe '{}': the prompt is read twice, and with {} of {} positions taken "
-                    "there is no room for a second reading",
-                    policy_->recipe().ToString(), cache.n_pos(), forward.n_ctx()));
+  if (room < question.size() + std::min(kLeastPart, prompt.size())) {
+    return Status::InvalidArgument(fmt::format(
+        "kv recipe '{}': the prompt is read twice, which takes room for {} positions; {} of {} "
+        "(n_ctx) are taken",
+        policy_->recipe().ToString(), question.size() + std::min(kLeastPart, prompt.size()),
+        cache.n_pos(), forward.n_ctx()));
   }
-  // Layers with windows let tokens go that a rewind would need.
-  std::unique_ptr<SequenceCache> fork;
-  if (std::ranges::any_of(cache.shape().window, [](int32_t w) { return w > 0; })) {
-    KVASIR_ASSIGN_OR_RETURN(fork, cache.Fork());
-  }
+  const size_t part = std::min(kPart, room - question.size());
   KVASIR_RETURN_IF_ERROR(replay_.Begin(cache, *resources_.ledger));
   const RunPhase phase = std::exchange(phase_, RunPhase::kReplay);
-  const size_t part = std::min(kPart, room - question.size());
   Status status;
   for (size_t first = 0; status.ok() && first < prompt.size(); first += part) {
     std::vector<TokenId> tokens = question;
     const auto repeated = prompt.subspan(first, std::min(part, prompt.size() - first));
     tokens.insert(tokens.end(), repeated.begin(), repeated.end());
-    if (fork == nullptr) {
-      status = ReplayPart(tokens, forward, cache);
-    } else {
-      KVASIR_ASSIGN_OR_RETURN(std::unique_ptr<SequenceCache> again, fork->Fork());
-      status = ReplayPart(tokens, forward, *again);
-    }
+    status = ReplayPart(tokens, forward, cache);
   }
   phase_ = phase;
   return status;
@@ -138,15 +131,21 @@ Status PolicyRun::Replay(std::span<const TokenId> prompt, ForwardPass& forward,
 
 Status PolicyRun::ReplayPart(std::span<const TokenId> tokens, ForwardPass& forward,
                              SequenceCache& cache) {
+  // Layers with windows let tokens go that a rewind would need.
+  std::unique_ptr<SequenceCache> fork;
+  if (std::ranges::any_of(cache.shape().window, [](int32_t w) { return w > 0; })) {
+    KVASIR_ASSIGN_OR_RETURN(fork, cache.Fork());
+  }
+  SequenceCache& replayed = fork != nullptr ? *fork : cache;
   const int32_t n_pos = cache.n_pos();
   Status status;
   while (status.ok() && !tokens.empty()) {
     const size_t n = std::min(tokens.size(), static_cast<size_t>(forward.max_chunk()));
-    status = forward.Run(tokens.first(n), cache, LogitsWanted::kNone, {}, this);
+    status = forward.Run(tokens.first(n), replayed, LogitsWanted::kNone, {}, this);
     tokens = tokens.subspan(n);
   }
-  const bool rewinds = n_pos >= cache.rewind_floor();
-  return status.ok() && rewinds ? cache.Truncate(n_pos) : status;
+  if (fork == nullptr) KVASIR_RETURN_IF_ERROR(cache.Truncate(n_pos));
+  return status;
 }
 
 Status PolicyRun::AfterAttend(int layer, const LayerQueries& queries, SequenceCache& cache) {
