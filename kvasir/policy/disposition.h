@@ -40,6 +40,8 @@ class Disposition : public Part {
   // Leading tokens of the list that earlier cuts left behind: they are outside the budget and not
   // judged again.
   virtual int64_t n_settled(std::span<const float> /*state*/) const { return 0; }
+  // Whether there may be such tokens.
+  virtual bool settles() const { return false; }
   // Errors: kUnsupported names what the shape has that the part cannot take.
   virtual Status CheckShape(const CacheShape&) const { return Status::Ok(); }
 };

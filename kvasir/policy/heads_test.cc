@@ -102,7 +102,7 @@ TEST(TopShare, RoundsUpAndPrefersLowerIndices) {
 // A model of one layer and two heads without positions: head 0 matches equal tokens, head 1 sees
 // all alike.
 TEST(HeadProbe, FindsAPlantedEchoHead) {
-  constexpr int d = 32, n_vocab = 400;
+  constexpr int d = 32, n_vocab = 50000;  // few of 100 ids are drawn twice
   std::mt19937 random(1);
   std::normal_distribution<float> normal;
   std::vector<float> embd(n_vocab * d), project(2 * d * d), zero(d * 2 * d), ff(d * d);
@@ -235,7 +235,7 @@ TEST(DuoAttention, MasksInsideTheChunkSoThatChunksDoNotMatter) {
   }
   EXPECT_GT(moved, 1e-3);
   EXPECT_LT(one.cache->bytes(), full.cache->bytes() * 3 / 4);
-  EXPECT_EQ(many.cache->bytes(), one.cache->bytes());
+  EXPECT_EQ(many.TokensHeld(), one.TokensHeld());
 }
 
 TEST(RazorAttention, KeepsAWindowAndOneTokenForTheRest) {

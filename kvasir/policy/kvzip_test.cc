@@ -1,5 +1,8 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
+
 #include "kvasir/policy/policy_rig_testing.h"
 
 namespace kvasir {

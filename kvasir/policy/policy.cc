@@ -202,6 +202,10 @@ Status KvPolicy::CheckTogether() const {
     }
   }
   if (!evicts_) return Status::Ok();
+  if (overflow != nullptr && disposition->settles()) {
+    return refuse(PartKind::kDisposition, PartKind::kOverflow,
+                  "what the disposition made of evicted tokens would be dropped with them");
+  }
   const bool repeats = schedule->each_chunk() || schedule->decode_every() > 0;
   for (const auto& [kind, codec, side] : {std::tuple{PartKind::kCodecK, codec_k, KvSide::kKey},
                                           std::tuple{PartKind::kCodecV, codec_v, KvSide::kValue}}) {

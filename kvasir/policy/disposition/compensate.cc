@@ -11,6 +11,7 @@ namespace {
 // The state is (count, mean key, mean value) of all tokens dropped so far; empty before the first.
 class Compensate final : public Disposition {
  public:
+  bool settles() const override { return true; }
   int64_t n_settled(std::span<const float> state) const override { return state.empty() ? 0 : 1; }
 
   Result<ListContents> Cut(const CutInput& input, std::vector<float>* state) const override {

@@ -8,6 +8,9 @@
 namespace kvasir {
 namespace {
 
+// Duplicates are all as similar as can be, up to rounding, and all of them must merge.
+constexpr float kRounding = 1e-5f;
+
 class NearestMerge final : public Disposition {
  public:
   explicit NearestMerge(const PartArgs& args)
@@ -28,7 +31,7 @@ class NearestMerge final : public Disposition {
         work.VisitEvicted(input, [&](int64_t, TokenRows& rows, std::span<const Nearest> nearest) {
           for (int64_t i = 0; i < rows.n(); ++i) {
             const auto [target, cosine] = nearest[i];
-            if (!(cosine >= threshold)) continue;
+            if (!(cosine >= threshold - kRounding)) continue;
             const double w = rows.count[i] * std::exp(double{cosine});
             const int64_t offset = int64_t{target} * d;
             for (int j = 0; j < d; ++j) {

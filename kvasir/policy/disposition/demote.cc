@@ -21,6 +21,7 @@ class Demote final : public Disposition {
       : codec_(std::move(codec)),
         block_(std::lcm(codec_->tail(KvSide::kKey).block, codec_->tail(KvSide::kValue).block)) {}
 
+  bool settles() const override { return true; }
   int64_t n_settled(std::span<const float> state) const override {
     return state.empty() ? 0 : static_cast<int64_t>(state[0]);
   }

@@ -15,7 +15,7 @@ const PresetInfo& chunkkv_recipe() {
                                       .params = params,
                                       .text =
                                           "score=window({window}) reduce=all "
-                                          "budget=uniform({budget}) keep=chunks({chunk})"};
+                                          "shape=chunks({chunk}) budget=uniform({budget})"};
   return info;
 }
 
