@@ -280,6 +280,7 @@ int64_t KvPolicy::forecast_bytes(int64_t n_token, int64_t chunk) const {
           held = std::min(held, protected_tokens() + chunk);
         }
       }
+      if ((needs_ & kNeedReplay) != 0) held += std::min(n_token, kReplayTokens);
       bytes += side_bytes(KvSide::kKey, codec_k, k_format_, held) +
                side_bytes(KvSide::kValue, codec_v, v_format_, held);
     }

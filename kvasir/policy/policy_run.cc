@@ -104,7 +104,6 @@ bool PolicyRun::wants_replay() const {
 
 Status PolicyRun::Replay(std::span<const TokenId> prompt, ForwardPass& forward,
                          SequenceCache& cache) {
-  constexpr size_t kPart = 2048;     // tokens that one question asks to repeat
   constexpr size_t kLeastPart = 64;  // of a prompt that has as many
   const std::vector<TokenId>& question = resources_.replay_question;
   const auto room = static_cast<size_t>(std::max(0, forward.n_ctx() - cache.n_pos()));
@@ -115,7 +114,7 @@ Status PolicyRun::Replay(std::span<const TokenId> prompt, ForwardPass& forward,
         policy_->recipe().ToString(), question.size() + std::min(kLeastPart, prompt.size()),
         cache.n_pos(), forward.n_ctx()));
   }
-  const size_t part = std::min(kPart, room - question.size());
+  const size_t part = std::min<size_t>(kReplayTokens, room - question.size());
   KVASIR_RETURN_IF_ERROR(replay_.Begin(cache, *resources_.ledger));
   const RunPhase phase = std::exchange(phase_, RunPhase::kReplay);
   Status status;

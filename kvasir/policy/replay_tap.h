@@ -11,6 +11,9 @@
 
 namespace kvasir {
 
+// Tokens of the prompt that are read again at a time.
+inline constexpr int64_t kReplayTokens = 2048;
+
 class ReplayTap {
  public:
   // For the tokens that `cache` holds now. Errors: kOutOfMemory.
