@@ -138,7 +138,7 @@ TEST(HeadProbe, FindsAPlantedEchoHead) {
   ThreadTeam team(1);
   auto forward = ForwardPass::Create(model, 512, 100, team, ledger);
   ASSERT_TRUE(forward.ok()) << forward.status().ToString();
-  auto table = ProbeHeads(**forward, arena, {.period = 100});
+  auto table = ProbeHeads(**forward, arena, {.period = 100, .text = {}, .is_special = {}});
   ASSERT_TRUE(table.ok()) << table.status().ToString();
   // In repeats 2, 3 and 4 a token shares its attention with itself and 1, 2 and 3 copies.
   EXPECT_NEAR(table->echo[0], (1 / 2.0 + 2 / 3.0 + 3 / 4.0) / 3, 0.02);

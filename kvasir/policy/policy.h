@@ -55,9 +55,8 @@ class KvPolicy {
   // Whether tokens are ever evicted; the parts below are set only then.
   bool evicts() const { return evicts_; }
   // Whether a sequence needs a PolicyRun at all.
-  bool is_passive() const { return !evicts_ && !seals() && select == nullptr && !makes_room(); }
+  bool is_passive() const { return !evicts_ && !seals() && !selects() && !makes_room(); }
   bool makes_room() const { return overflow != nullptr && overflow->makes_room(); }
-  bool is_passive() const { return !evicts_ && !seals() && !selects(); }
   bool selects() const { return recipe_.has(PartKind::kSelect); }
   // For one sequence; selects() only.
   Result<std::unique_ptr<Selector>> NewSelector(ByteLedger* ledger) const;
@@ -82,7 +81,6 @@ class KvPolicy {
   std::shared_ptr<const Disposition> disposition;
   std::shared_ptr<const Schedule> schedule;
   std::shared_ptr<const KvCodec> codec_k, codec_v;  // null = dense
-  std::shared_ptr<const SelectPart> select;         // null = everything is read
   std::shared_ptr<const OverflowRule> overflow;     // null = refuse
 
  private:

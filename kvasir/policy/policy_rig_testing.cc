@@ -37,7 +37,9 @@ PolicyRig::PolicyRig(std::string_view shape, int32_t n_ctx, int32_t max_chunk, i
   target.shape = CacheShapeOf(model->spec);
   target.is_special = [](TokenId id) { return id < 2; };
   target.fingerprint = ModelFingerprint(*model);
-  target.probe_heads = [this] { return ProbeHeads(*forward, arena, {.period = 32}); };
+  target.probe_heads = [this] {
+    return ProbeHeads(*forward, arena, {.period = 32, .text = {}, .is_special = {}});
+  };
 }
 
 Result<std::shared_ptr<const KvPolicy>> PolicyRig::Compile(std::string_view recipe) const {

@@ -379,7 +379,7 @@ Status PolicyRun::Dispose(Cell& cell, SequenceCache& cache) {
   if (cell.role == HeadRole::kScored) input.score = scores_[cell.layer][cell.kv_head].at;
   input.arena = &cache.arena();
   input.rope = resources_.rope ? resources_.rope(cell.layer) : nullptr;
-  std::vector<float>& state = DispositionState(cell.layer, cell.kv_head);
+  std::vector<float>& state = disposition_state_[ListIndex(cell.layer, cell.kv_head)];
   KVASIR_ASSIGN_OR_RETURN(ListContents contents, policy_->disposition->Cut(input, &state));
   list.Replace(std::move(contents.sealed), std::move(contents.tail));
   const int64_t n_settled = policy_->disposition->n_settled(state);

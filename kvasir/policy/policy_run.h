@@ -88,14 +88,12 @@ class PolicyRun final : public LayerObserver {
   Status Seal(SequenceCache& cache);
   // Runs tokens behind those the cache holds, chunk by chunk, and forgets them.
   Status ReplayPart(std::span<const TokenId> tokens, ForwardPass& forward, SequenceCache& cache);
-  std::vector<float>& DispositionState(int layer, int kv_head) {
-    return disposition_state_[static_cast<size_t>(layer) * policy_->target().shape.n_kv_head +
-                              kv_head];
+  size_t ListIndex(int layer, int kv_head) const {
+    return static_cast<size_t>(layer) * policy_->target().shape.n_kv_head + kv_head;
   }
   // Leading tokens of a list that are no longer judged.
   int64_t Settled(int layer, int kv_head) const {
-    return policy_->disposition->n_settled(
-        const_cast<PolicyRun*>(this)->DispositionState(layer, kv_head));
+    return policy_->disposition->n_settled(disposition_state_[ListIndex(layer, kv_head)]);
   }
 
   std::shared_ptr<const KvPolicy> policy_;
