@@ -79,7 +79,7 @@ Tail::Tail(const DenseLayout& layout, SlabArena& arena)
     : DenseSegment(layout, {}, {}), arena_(&arena) {}
 
 Status Tail::Append(std::span<const int32_t> pos, const float* k_roped, const float* v,
-                    int64_t stride) {
+                    int64_t stride, std::span<const float> bias) {
   const int64_t n_tile = TileCount(n_kv() + static_cast<int64_t>(pos.size()));
   const int64_t n_before = tiles_.size();
   while (tiles_.size() < n_tile) {
@@ -114,6 +114,11 @@ Status Tail::Append(std::span<const int32_t> pos, const float* k_roped, const fl
     }
     pos_.Append(pos[i]);
   }
+  if (!bias.empty() || !bias_.empty()) {
+    bias_.resize(tiles_.size() * kTileTokens);
+    std::copy(bias.begin(), bias.end(),
+              bias_.begin() + (n_kv() - static_cast<int64_t>(pos.size())));
+  }
   return Status::Ok();
 }
 
@@ -121,18 +126,33 @@ void Tail::Truncate(int64_t n) {
   assert(n <= n_kv());
   pos_.Truncate(n);
   tiles_.Truncate(TileCount(n));
+  TruncateBias();
+}
+
+void Tail::TruncateBias() {
+  if (bias_.empty()) return;
+  bias_.resize(static_cast<size_t>(tiles_.size() * kTileTokens));
+  std::fill(bias_.begin() + n_kv(), bias_.end(), 0.0f);
 }
 
 std::shared_ptr<const DenseSegment> Tail::Seal(int64_t n) {
   assert(n > 0 && n <= n_kv() && (n % kTileTokens == 0 || n == n_kv()));
-  auto segment = std::make_shared<const DenseSegment>(layout_, tiles_.TakeFront(TileCount(n)),
-                                                      pos_.Slice(0, n));
+  TileList sealed = tiles_.TakeFront(TileCount(n));
+  std::vector<float> bias;
+  if (!bias_.empty()) {
+    const auto end = bias_.begin() + std::min<int64_t>(TileCount(n) * kTileTokens, bias_.size());
+    bias.assign(bias_.begin(), end);
+    bias_.erase(bias_.begin(), end);
+  }
+  auto segment = std::make_shared<const DenseSegment>(layout_, std::move(sealed), pos_.Slice(0, n),
+                                                      std::move(bias));
   pos_ = pos_.Slice(n, n_kv());
   return segment;
 }
 
 TileList Tail::ReleaseTiles() {
   pos_.Truncate(0);
+  bias_.clear();
   return std::exchange(tiles_, {});
 }
 
@@ -144,6 +164,7 @@ Result<Tail> Tail::Copy() const {
     copy.tiles_.Append(std::move(block));
   }
   copy.pos_ = pos_;
+  copy.bias_ = bias_;
   return copy;
 }
 
@@ -152,10 +173,8 @@ Result<std::shared_ptr<const Segment>> MakeDenseSegment(const DenseLayout& layou
                                                         const float* k_roped, const float* v,
                                                         std::span<const float> bias) {
   Tail tail(layout, arena);
-  KVASIR_RETURN_IF_ERROR(tail.Append(pos, k_roped, v, layout.head_dim));
-  if (bias.empty()) return std::shared_ptr<const Segment>(tail.Seal(tail.n_kv()));
-  return std::shared_ptr<const Segment>(std::make_shared<const DenseSegment>(
-      layout, tail.ReleaseTiles(), Positions(pos), std::vector<float>(bias.begin(), bias.end())));
+  KVASIR_RETURN_IF_ERROR(tail.Append(pos, k_roped, v, layout.head_dim, bias));
+  return std::shared_ptr<const Segment>(tail.Seal(tail.n_kv()));
 }
 
 }  // namespace kvasir

@@ -65,8 +65,10 @@ class Tail final : public DenseSegment {
 
   // Appends tokens; pos ascending and above the last.
   //   k_roped, v  rows `stride` floats apart
+  //   bias        empty or (n) base-2 logit biases
   // Errors: kOutOfMemory; then nothing was appended.
-  Status Append(std::span<const int32_t> pos, const float* k_roped, const float* v, int64_t stride);
+  Status Append(std::span<const int32_t> pos, const float* k_roped, const float* v, int64_t stride,
+                std::span<const float> bias = {});
   // Forgets tokens from index n on.
   void Truncate(int64_t n);
   // Moves the first `n` tokens, a multiple of the tile, into an immutable segment. 0 < n <= n_kv.
@@ -78,6 +80,8 @@ class Tail final : public DenseSegment {
   TileList ReleaseTiles();
 
  private:
+  void TruncateBias();
+
   SlabArena* arena_;
 };
 

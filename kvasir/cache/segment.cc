@@ -13,6 +13,13 @@ constexpr int kFewRows = 8;
 
 int64_t TileFloats(int head_dim) { return int64_t{kTileTokens} * (head_dim + PaddedDim(head_dim)); }
 
+// Bits [begin, end) of a tile, as far as it goes.
+uint16_t RunBits(int64_t begin, int64_t end) {
+  const auto a = static_cast<int>(std::clamp<int64_t>(begin, 0, kTileTokens));
+  const auto b = static_cast<int>(std::clamp<int64_t>(end, 0, kTileTokens));
+  return a < b ? static_cast<uint16_t>((1u << b) - (1u << a)) : uint16_t{0};
+}
+
 // Replaces half-precision tiles by f32 copies in scratch.
 void UnpackTiles(int n, int head_dim, AttendScratch& scratch, TileRun* run) {
   const AttendKernels& kernels = ActiveAttendKernels();
@@ -122,23 +129,22 @@ Status Segment::NextStep(const QueryRows& rows, int64_t begin, int64_t end, Atte
   const int64_t to = std::min(end, step->first_token + n_tile * kTileTokens);
   const int32_t low = pos_[from], high = pos_[to - 1];
   const auto floor_of = [&](int32_t p) { return rows.window > 0 ? p - rows.window : -1; };
-  step->hidden = low > rows.pos_max || high <= floor_of(rows.pos_min);
+  step->hidden = low > rows.pos_max || (high <= floor_of(rows.pos_min) && low >= rows.sinks);
   if (step->hidden) return Status::Ok();
 
   const bool whole = from == step->first_token && to == step->first_token + n_tile * kTileTokens;
   if (!whole || high > rows.pos_min || low <= floor_of(rows.pos_max)) {
     uint16_t* visible = scratch.visible();
     for (int r = 0; r < rows.n_row; ++r) {
-      // Positions ascend, so what a row sees is one run of tokens.
+      // Positions ascend, so a row sees one run of tokens, and another of sinks before it.
       const int32_t p = rows.pos[r];
       const int64_t seen_from = std::max(from, pos_.CountBelow(floor_of(p) + 1));
       const int64_t seen_to = std::min(to, pos_.CountBelow(p + 1));
+      const int64_t sinks_to = std::min(seen_to, pos_.CountBelow(rows.sinks));
       for (int i = 0; i < n_tile; ++i) {
         const int64_t base = step->first_token + i * kTileTokens;
-        const auto a = static_cast<int>(std::clamp<int64_t>(seen_from - base, 0, kTileTokens));
-        const auto b = static_cast<int>(std::clamp<int64_t>(seen_to - base, 0, kTileTokens));
         visible[r * n_tile + i] =
-            a < b ? static_cast<uint16_t>((1u << b) - (1u << a)) : uint16_t{0};
+            RunBits(seen_from - base, seen_to - base) | RunBits(from - base, sinks_to - base);
       }
     }
     step->visible = visible;

@@ -26,6 +26,7 @@ struct QueryRows {
   int head_dim = 0;
   int32_t pos_min = 0, pos_max = 0;  // over the rows
   int32_t window = 0;                // a row at p sees positions in (p - window, p]; 0 = [0, p]
+  int32_t sinks = 0;                 // and, whatever the window, positions below this
   float softcap = 0;                 // logit = softcap * tanh(logit / softcap); 0 = none
 };
 

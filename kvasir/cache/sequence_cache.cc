@@ -106,6 +106,11 @@ void SequenceCache::Advance(int32_t n_pos) {
   }
 }
 
+void SequenceCache::set_head_window(int layer, int kv_head, HeadWindow window) {
+  head_windows_.resize(lists_.size());
+  head_windows_[static_cast<size_t>(layer) * shape_.n_kv_head + kv_head] = window;
+}
+
 // Query rows of one kv head for some tokens, gathered and scaled.
 struct SequenceCache::RowBlock {
   QueryRows rows;
@@ -133,6 +138,13 @@ SequenceCache::RowBlock SequenceCache::Gather(int layer, const LayerQueries& que
   rows.pos_min = queries.pos[first_token];
   rows.pos_max = queries.pos[first_token + n_token - 1];
   rows.window = shape_.window[layer];
+  if (!head_windows_.empty()) {
+    const HeadWindow& head = head_windows_[static_cast<size_t>(layer) * shape_.n_kv_head + kv_head];
+    if (head.recent > 0 && (rows.window == 0 || head.recent < rows.window)) {
+      rows.window = head.recent;
+      rows.sinks = head.sinks;
+    }
+  }
   rows.softcap = queries.softcap;
   return {rows, kv_head, first_token, n_token};
 }
@@ -302,6 +314,7 @@ Result<std::unique_ptr<SequenceCache>> SequenceCache::Fork() const {
     KVASIR_ASSIGN_OR_RETURN(SegmentList copy, list.Fork());
     fork->lists_.push_back(std::move(copy));
   }
+  fork->head_windows_ = head_windows_;
   fork->n_pos_ = n_pos_;
   if (selector_ != nullptr) {
     KVASIR_ASSIGN_OR_RETURN(fork->selector_, selector_->Fork());

@@ -26,6 +26,12 @@ struct CacheShape {
   int group() const { return n_head / n_kv_head; }
 };
 
+// What a streaming head sees: the first tokens of the sequence and the newest.
+struct HeadWindow {
+  int32_t sinks = 0;   // positions below this
+  int32_t recent = 0;  // a query at p sees positions > p - recent; 0 = no limit
+};
+
 // One layer's queries. Views borrow.
 struct LayerQueries {
   const float* q = nullptr;      // (n_token, n_head, head_dim), RoPE applied, not scaled
@@ -67,6 +73,8 @@ class SequenceCache {
   // Restricts what single-token steps read; null = everything. Must be in step with the lists.
   void set_selector(std::unique_ptr<Selector> selector) { selector_ = std::move(selector); }
   Selector* selector() { return selector_.get(); }
+  // Narrows what queries of a kv head see; tokens stay held until they are evicted.
+  void set_head_window(int layer, int kv_head, HeadWindow window);
   // Position the next token takes: the sequence's true length, whatever is held.
   int32_t n_pos() const { return n_pos_; }
   int64_t bytes() const;
@@ -110,6 +118,7 @@ class SequenceCache {
   CacheShape shape_;
   SlabArena& arena_;
   std::vector<SegmentList> lists_;
+  std::vector<HeadWindow> head_windows_;  // by (layer, kv head); empty = none
   std::unique_ptr<Selector> selector_;
   int32_t n_pos_ = 0;
 };

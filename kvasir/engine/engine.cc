@@ -79,6 +79,7 @@ struct Shared {
   std::mutex turn;  // one session computes at a time
   std::unique_ptr<ForwardPass> forward;
   std::shared_ptr<const KvPolicy> policy;
+  std::vector<TokenId> replay_question;
 };
 
 class SessionImpl final : public Session {
@@ -129,11 +130,11 @@ void SessionImpl::Clear() {
   if (policy.is_passive()) return;
   ForwardPass* forward = shared_->forward.get();
   run_ = std::make_unique<PolicyRun>(
-      shared_->policy,
-      RunResources{.team = &shared_->team,
-                   .workspace = &forward->workspace(),
-                   .ledger = &shared_->ledger,
-                   .rope = [forward](int layer) { return &forward->rope(layer); }});
+      shared_->policy, RunResources{.team = &shared_->team,
+                                    .workspace = &forward->workspace(),
+                                    .ledger = &shared_->ledger,
+                                    .rope = [forward](int layer) { return &forward->rope(layer); },
+                                    .replay_question = shared_->replay_question});
 }
 
 Status SessionImpl::CheckTokens(std::span<const TokenId> tokens) const {
@@ -219,6 +220,9 @@ Status SessionImpl::Feed(RunPhase phase, std::span<const TokenId> chunk, bool la
   const Status status = shared_->forward->Run(chunk, *cache_, wanted, sink, run_.get());
   if (cache_->n_pos() > static_cast<int32_t>(tokens_.size())) {
     tokens_.insert(tokens_.end(), chunk.begin(), chunk.end());
+    if (run_->wants_replay()) {
+      KVASIR_RETURN_IF_ERROR(run_->Replay(tokens_, *shared_->forward, *cache_));
+    }
     KVASIR_RETURN_IF_ERROR(run_->EndChunk(*cache_));
   } else if (run_->rewind_floor() > cache_->n_pos()) {
     Clear();  // layers were cut for tokens that are not there
@@ -405,6 +409,22 @@ Result<std::string> EngineImpl::Detokenize(std::span<const TokenId> tokens) cons
   return tokenizer.Decode(spelled);
 }
 
+// What recipes ask of the model. The functions borrow `shared`.
+PolicyTarget TargetOf(Shared& shared) {
+  const Model& model = *shared.model;
+  PolicyTarget target;
+  target.shape = CacheShapeOf(model.spec);
+  target.is_special = [&model](TokenId id) { return model.tokenizer->TokenBytes(id).empty(); };
+  target.fingerprint = ModelFingerprint(model);
+  target.probe_heads = [&shared, is_special = target.is_special] {
+    // Enough for a repeat to lie far back; longer ones cost more than they tell.
+    constexpr int32_t kPeriod = 512;
+    return ProbeHeads(*shared.forward, shared.arena,
+                      {.period = kPeriod, .text = {}, .is_special = is_special});
+  };
+  return target;
+}
+
 Result<std::shared_ptr<Engine>> LoadEngine(EngineOptions options) {
   KVASIR_RETURN_IF_ERROR(CheckIsaSetting());
   KVASIR_RETURN_IF_ERROR(CheckRange("threads", options.n_thread, 0, 1024));
@@ -420,13 +440,6 @@ Result<std::shared_ptr<Engine>> LoadEngine(EngineOptions options) {
     return Status::OutOfMemory(fmt::format("threads: expected {}, the system gave {}",
                                            options.n_thread, shared->team.size()));
   }
-  const Model* weights = shared->model.get();
-  KVASIR_ASSIGN_OR_RETURN(
-      shared->policy,
-      KvPolicy::Compile(recipe,
-                        {.shape = CacheShapeOf(weights->spec), .is_special = [weights](TokenId id) {
-                           return weights->tokenizer->TokenBytes(id).empty();
-                         }}));
   KVASIR_ASSIGN_OR_RETURN(shared->weights,
                           ByteCharge::Take(shared->ledger, ByteKind::kWeights,
                                            static_cast<int64_t>(shared->model->weight_bytes)));
@@ -434,6 +447,9 @@ Result<std::shared_ptr<Engine>> LoadEngine(EngineOptions options) {
   KVASIR_ASSIGN_OR_RETURN(shared->forward,
                           ForwardPass::Create(shared->model, options.n_ctx, options.n_ubatch,
                                               shared->team, shared->ledger));
+  KVASIR_ASSIGN_OR_RETURN(shared->policy, KvPolicy::Compile(recipe, TargetOf(*shared)));
+  shared->replay_question = shared->model->tokenizer->Encode(
+      "\n\nRepeat the previous context exactly.\n\n", {.add_bos = false, .parse_special = false});
   return std::shared_ptr<Engine>(std::make_shared<EngineImpl>(std::move(shared)));
 }
 

@@ -4,6 +4,7 @@
 #include <span>
 #include <vector>
 
+#include "kvasir/policy/head_table.h"
 #include "kvasir/policy/scorer.h"
 
 namespace kvasir {
@@ -17,8 +18,15 @@ enum class HeadRole : uint8_t {
 
 class HeadClassifier : public Part {
  public:
-  // By layer, then kv head. Errors: kInvalidArgument when the table was made for another shape.
-  virtual Result<std::vector<HeadRole>> Roles(const CacheShape& shape) const = 0;
+  // Whether Roles reads a table of the model's heads, and the file it is in; empty = made by
+  // probing the model.
+  virtual bool reads_table() const { return false; }
+  virtual std::string table_path() const { return {}; }
+  // By layer, then kv head. `table` is of the shape, and null unless reads_table().
+  virtual Result<std::vector<HeadRole>> Roles(const CacheShape& shape,
+                                              const HeadTable* table) const = 0;
+  // What protected-only heads see from the first token on; recent = 0: everything that is held.
+  virtual HeadWindow streaming_window() const { return {}; }
 };
 
 // One scored (layer, kv head) of a cut.
@@ -42,6 +50,8 @@ class BudgetAllocator : public Part {
   // Tokens of a scored cell, on average over all cells. Shares are of the positions seen, and never
   // less than what is protected.
   virtual Amount amount() const = 0;
+  // Query rows that must be kept for Observe; 0 = none.
+  virtual int window() const { return 0; }
   // A number about a layer, taken once before its cut, for Weights. `scores` are reduced and
   // shaped.
   virtual Result<double> Observe(const ScoreContext& context, const LayerScores& scores,

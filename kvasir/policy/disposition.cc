@@ -87,7 +87,7 @@ Result<std::shared_ptr<const Segment>> GatherCoded(const CodedSegment& segment,
 
 // Appends the tokens of one segment to the contents.
 Status GatherSegment(const std::shared_ptr<const Segment>& shared, const Segment& segment,
-                     std::span<const int32_t> tokens, SlabArena& arena, ListContents* contents) {
+                     std::span<const int32_t> tokens, ListContents* contents) {
   const auto* coded = dynamic_cast<const CodedSegment*>(&segment);
   const bool whole = static_cast<int64_t>(tokens.size()) == segment.n_kv();
   std::shared_ptr<const Segment> gathered;
@@ -101,22 +101,12 @@ Status GatherSegment(const std::shared_ptr<const Segment>& shared, const Segment
     contents->sealed.push_back(std::move(gathered));
     return Status::Ok();
   }
-  if (segment.bias() == nullptr) {
-    return ForRows(segment, tokens,
-                   [&](std::span<const int32_t> pos, const float* k, const float* v) {
-                     return contents->tail.Append(pos, k, v, segment.head_dim());
-                   });
-  }
-  FlushTail(contents);
   size_t done = 0;
   return ForRows(
       segment, tokens, [&](std::span<const int32_t> pos, const float* k, const float* v) {
         const std::vector<float> bias = BiasOf(segment, tokens.subspan(done, pos.size()));
         done += pos.size();
-        KVASIR_ASSIGN_OR_RETURN(std::shared_ptr<const Segment> dense,
-                                MakeDenseSegment(contents->tail.layout(), arena, pos, k, v, bias));
-        contents->sealed.push_back(std::move(dense));
-        return Status::Ok();
+        return contents->tail.Append(pos, k, v, segment.head_dim(), bias);
       });
 }
 
@@ -128,8 +118,7 @@ Result<ListContents> GatherKept(const SegmentList& list, std::span<const int32_t
   KVASIR_RETURN_IF_ERROR(ForSegments(list, kept,
                                      [&](const std::shared_ptr<const Segment>& shared,
                                          const Segment& segment, std::span<const int32_t> tokens) {
-                                       return GatherSegment(shared, segment, tokens, arena,
-                                                            &contents);
+                                       return GatherSegment(shared, segment, tokens, &contents);
                                      }));
   return contents;
 }
@@ -169,13 +158,7 @@ Result<ListContents> MakeContents(const DenseLayout& layout, SlabArena& arena,
                                   std::span<const int32_t> pos, const float* k_roped,
                                   const float* v, std::span<const float> bias) {
   ListContents contents = {{}, Tail(layout, arena)};
-  if (bias.empty()) {
-    KVASIR_RETURN_IF_ERROR(contents.tail.Append(pos, k_roped, v, layout.head_dim));
-  } else {
-    KVASIR_ASSIGN_OR_RETURN(std::shared_ptr<const Segment> dense,
-                            MakeDenseSegment(layout, arena, pos, k_roped, v, bias));
-    contents.sealed.push_back(std::move(dense));
-  }
+  KVASIR_RETURN_IF_ERROR(contents.tail.Append(pos, k_roped, v, layout.head_dim, bias));
   return contents;
 }
 

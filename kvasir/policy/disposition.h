@@ -10,6 +10,8 @@
 
 namespace kvasir {
 
+class Rope;  // model/rope.h
+
 // What a list will hold: sealed segments, then a dense tail. Segments may be shared with the old
 // list; they are never changed.
 struct ListContents {
@@ -22,19 +24,26 @@ struct CutInput {
   int kv_head = 0;
   const SegmentList* list = nullptr;
   std::span<const int32_t> kept;     // ascending indices into the list
-  std::span<const int32_t> evicted;  // the others, ascending; not empty
+  std::span<const int32_t> evicted;  // the others that are not settled, ascending; not empty
   std::span<const float> score;      // (n_kv), empty when nothing was scored
   SlabArena* arena = nullptr;
+  const Rope* rope = nullptr;  // of the layer, for codecs that store k_raw; may be null
 };
 
 class Disposition : public Part {
  public:
-  // The list after the cut: `n_extra` tokens of the disposition's own making, such as a
-  // compensation token, then the kept ones in order, with their positions. `state` belongs to this
-  // (layer, kv head) and starts empty; it is forked with the sequence. Called for different heads
-  // from different threads at once.
+  // The list after the cut: n_settled(*state) tokens that the disposition made of evicted ones,
+  // such as a compensation token, then the kept ones in order, with their positions. `state`
+  // belongs to this (layer, kv head) and starts empty; it is forked with the sequence. Called for
+  // different heads from different threads at once.
   virtual Result<ListContents> Cut(const CutInput& input, std::vector<float>* state) const = 0;
-  virtual int64_t n_extra() const { return 0; }
+  // Leading tokens of the list that earlier cuts left behind: they are outside the budget and not
+  // judged again.
+  virtual int64_t n_settled(std::span<const float> /*state*/) const { return 0; }
+  // Whether there may be such tokens.
+  virtual bool settles() const { return false; }
+  // Errors: kUnsupported names what the shape has that the part cannot take.
+  virtual Status CheckShape(const CacheShape&) const { return Status::Ok(); }
 };
 
 // The kept tokens as they are. Whole segments are shared; coded ones are gathered by their format,
@@ -47,8 +56,7 @@ Result<ListContents> GatherKept(const SegmentList& list, std::span<const int32_t
 Status DecodeTokens(const SegmentList& list, std::span<const int32_t> tokens, float* k, float* v);
 // The bias of such tokens, base 2; empty when none has any.
 std::vector<float> GatherBias(const SegmentList& list, std::span<const int32_t> tokens);
-// A list of these rows alone: the last step of merges. `bias` as MakeDenseSegment; without it the
-// rows become the tail.
+// A list of these rows alone, as its tail: the last step of merges. `bias` as Tail::Append.
 Result<ListContents> MakeContents(const DenseLayout& layout, SlabArena& arena,
                                   std::span<const int32_t> pos, const float* k_roped,
                                   const float* v, std::span<const float> bias = {});

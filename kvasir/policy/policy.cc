@@ -96,8 +96,8 @@ Status KvPolicy::MakeKeeping() {
   const auto make = [&](PartKind kind, auto* out) {
     return MakeOne(kind, CallOf(recipe_, kind), &needs_, out);
   };
-  const CacheShape& shape = target_.shape;
-  roles_.assign(static_cast<size_t>(shape.n_layer) * shape.n_kv_head, HeadRole::kScored);
+  roles_.assign(static_cast<size_t>(target_.shape.n_layer) * target_.shape.n_kv_head,
+                HeadRole::kScored);
   const bool scores = recipe_.has(PartKind::kScore), budgets = recipe_.has(PartKind::kBudget);
   evicts_ = scores || budgets || recipe_.has(PartKind::kHeads);
   if (!evicts_) {
@@ -122,10 +122,9 @@ Status KvPolicy::MakeKeeping() {
         fmt::format("recipe: {} limits what is held, but no score= says which tokens stay",
                     Show(recipe_, PartKind::kBudget)));
   }
-  std::shared_ptr<const HeadClassifier> heads;
-  KVASIR_RETURN_IF_ERROR(make(PartKind::kHeads, &heads));
-  KVASIR_ASSIGN_OR_RETURN(roles_, heads->Roles(shape));
+  KVASIR_RETURN_IF_ERROR(MakeRoles());
   KVASIR_RETURN_IF_ERROR(make(PartKind::kDisposition, &disposition));
+  KVASIR_RETURN_IF_ERROR(disposition->CheckShape(target_.shape));
   KVASIR_RETURN_IF_ERROR(make(PartKind::kSchedule, &schedule));
   for (const PartCall& call : recipe_.parts(PartKind::kProtect)) {
     KVASIR_RETURN_IF_ERROR(MakeOne(PartKind::kProtect, call, &needs_, &protectors.emplace_back()));
@@ -149,6 +148,26 @@ Status KvPolicy::MakeOverflow() {
   if (!recipe_.has(PartKind::kOverflow)) return Status::Ok();
   return MakeOne(PartKind::kOverflow, recipe_.parts(PartKind::kOverflow).front(), &needs_,
                  &overflow);
+}
+
+Status KvPolicy::MakeRoles() {
+  std::shared_ptr<const HeadClassifier> heads;
+  KVASIR_RETURN_IF_ERROR(
+      MakeOne(PartKind::kHeads, CallOf(recipe_, PartKind::kHeads), &needs_, &heads));
+  streaming_window_ = heads->streaming_window();
+  HeadTable table;
+  if (heads->reads_table()) {
+    const std::string path = heads->table_path();
+    if (path.empty() && !target_.probe_heads) {
+      return Status::InvalidArgument(fmt::format("recipe: {} needs a head table: give file=PATH",
+                                                 Show(recipe_, PartKind::kHeads)));
+    }
+    KVASIR_ASSIGN_OR_RETURN(table, path.empty() ? target_.probe_heads() : ReadHeadTable(path));
+    KVASIR_RETURN_IF_ERROR(CheckHeadTable(table, target_.shape, target_.fingerprint));
+  }
+  KVASIR_ASSIGN_OR_RETURN(roles_,
+                          heads->Roles(target_.shape, heads->reads_table() ? &table : nullptr));
+  return Status::Ok();
 }
 
 int64_t KvPolicy::protected_tokens() const {
@@ -183,6 +202,10 @@ Status KvPolicy::CheckTogether() const {
     }
   }
   if (!evicts_) return Status::Ok();
+  if (overflow != nullptr && disposition->settles()) {
+    return refuse(PartKind::kDisposition, PartKind::kOverflow,
+                  "what the disposition made of evicted tokens would be dropped with them");
+  }
   const bool repeats = schedule->each_chunk() || schedule->decode_every() > 0;
   for (const auto& [kind, codec, side] : {std::tuple{PartKind::kCodecK, codec_k, KvSide::kKey},
                                           std::tuple{PartKind::kCodecV, codec_v, KvSide::kValue}}) {
@@ -257,6 +280,7 @@ int64_t KvPolicy::forecast_bytes(int64_t n_token, int64_t chunk) const {
           held = std::min(held, protected_tokens() + chunk);
         }
       }
+      if ((needs_ & kNeedReplay) != 0) held += std::min(n_token, kReplayTokens);
       bytes += side_bytes(KvSide::kKey, codec_k, k_format_, held) +
                side_bytes(KvSide::kValue, codec_v, v_format_, held);
     }

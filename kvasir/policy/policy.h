@@ -22,6 +22,10 @@ namespace kvasir {
 struct PolicyTarget {
   CacheShape shape;
   std::function<bool(TokenId)> is_special;  // may be empty
+  // The model's heads, for recipes that tell them apart: ModelFingerprint, and the probe that makes
+  // a table where no file is given; may be empty.
+  std::string fingerprint;
+  std::function<Result<HeadTable>()> probe_heads;
 };
 
 // Immutable; safe to share between sequences.
@@ -60,6 +64,8 @@ class KvPolicy {
   HeadRole role(int layer, int kv_head) const {
     return roles_[static_cast<size_t>(layer) * target_.shape.n_kv_head + kv_head];
   }
+  // What heads with the role kProtectedOnly see; recent = 0: everything that is held.
+  HeadWindow streaming_window() const { return streaming_window_; }
   uint32_t needs() const { return needs_; }
   // Tokens that stay in every head, as far as that is known before the text is.
   int64_t protected_tokens() const;
@@ -82,6 +88,7 @@ class KvPolicy {
   Status MakeCodecs();
   Status MakeKeeping();
   Status MakeOverflow();
+  Status MakeRoles();
   Status CheckTogether() const;
 
   Recipe recipe_;
@@ -90,6 +97,7 @@ class KvPolicy {
   bool evicts_ = false;
   uint32_t needs_ = 0;
   std::vector<HeadRole> roles_;
+  HeadWindow streaming_window_;
 };
 
 }  // namespace kvasir

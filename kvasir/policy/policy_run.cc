@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cassert>
 #include <numeric>
+#include <utility>
 
 #include "kvasir/policy/sealer.h"
 
@@ -15,7 +16,8 @@ SignalTap MakeTap(const KvPolicy& policy, ByteLedger* ledger) {
   const CacheShape& shape = policy.target().shape;
   std::vector<bool> watched(static_cast<size_t>(shape.n_layer));
   for (int layer = 0; layer < shape.n_layer; ++layer) watched[layer] = shape.window[layer] == 0;
-  const int window = policy.scorer != nullptr ? policy.scorer->window() : 0;
+  const int window =
+      policy.scorer != nullptr ? std::max(policy.scorer->window(), policy.budget->window()) : 0;
   return {shape, window, (policy.needs() & kNeedColumnSums) != 0, std::move(watched), ledger};
 }
 
@@ -27,9 +29,11 @@ Status First(std::vector<Status>& all) {
 
 }  // namespace
 
+// Tokens are counted from `first` on: those before it are settled.
 struct PolicyRun::Cell {
   int layer, kv_head;
   HeadRole role;
+  int64_t first = 0;
   std::vector<uint8_t> is_protected;
   std::span<const float> score;
   int64_t n_protected = 0;
@@ -64,6 +68,13 @@ Result<std::unique_ptr<PolicyRun>> PolicyRun::Fork() const {
 }
 
 Status PolicyRun::Attach(SequenceCache& cache) {
+  const CacheShape& shape = cache.shape();
+  for (int i = 0; policy_->streaming_window().recent > 0 && i < shape.n_layer * shape.n_kv_head;
+       ++i) {
+    const int layer = i / shape.n_kv_head, kv_head = i % shape.n_kv_head;
+    if (!Watched(layer) || policy_->role(layer, kv_head) != HeadRole::kProtectedOnly) continue;
+    cache.set_head_window(layer, kv_head, policy_->streaming_window());
+  }
   if (!policy_->selects()) return Status::Ok();
   KVASIR_ASSIGN_OR_RETURN(std::unique_ptr<Selector> selector,
                           policy_->NewSelector(resources_.ledger));
@@ -82,9 +93,65 @@ void PolicyRun::BeginChunk(RunPhase phase, std::span<const TokenId> tokens,
   }
 }
 
-bool PolicyRun::WantsNorms(int layer) const { return tap_.WantsNorms(layer); }
+bool PolicyRun::WantsNorms(int layer) const {
+  return phase_ == RunPhase::kReplay ? Watched(layer) : tap_.WantsNorms(layer);
+}
+
+bool PolicyRun::wants_replay() const {
+  return (policy_->needs() & kNeedReplay) != 0 && phase_ == RunPhase::kPrefill && last_chunk_ &&
+         CutIsDue();
+}
+
+Status PolicyRun::Replay(std::span<const TokenId> prompt, ForwardPass& forward,
+                         SequenceCache& cache) {
+  constexpr size_t kLeastPart = 64;  // of a prompt that has as many
+  const std::vector<TokenId>& question = resources_.replay_question;
+  const auto room = static_cast<size_t>(std::max(0, forward.n_ctx() - cache.n_pos()));
+  if (room < question.size() + std::min(kLeastPart, prompt.size())) {
+    return Status::InvalidArgument(fmt::format(
+        "kv recipe '{}': the prompt is read twice, which takes room for {} positions; {} of {} "
+        "(n_ctx) are taken",
+        policy_->recipe().ToString(), question.size() + std::min(kLeastPart, prompt.size()),
+        cache.n_pos(), forward.n_ctx()));
+  }
+  const size_t part = std::min<size_t>(kReplayTokens, room - question.size());
+  KVASIR_RETURN_IF_ERROR(replay_.Begin(cache, *resources_.ledger));
+  const RunPhase phase = std::exchange(phase_, RunPhase::kReplay);
+  Status status;
+  for (size_t first = 0; status.ok() && first < prompt.size(); first += part) {
+    std::vector<TokenId> tokens = question;
+    const auto repeated = prompt.subspan(first, std::min(part, prompt.size() - first));
+    tokens.insert(tokens.end(), repeated.begin(), repeated.end());
+    status = ReplayPart(tokens, forward, cache);
+  }
+  phase_ = phase;
+  return status;
+}
+
+Status PolicyRun::ReplayPart(std::span<const TokenId> tokens, ForwardPass& forward,
+                             SequenceCache& cache) {
+  // Layers with windows let tokens go that a rewind would need.
+  std::unique_ptr<SequenceCache> fork;
+  if (std::ranges::any_of(cache.shape().window, [](int32_t w) { return w > 0; })) {
+    KVASIR_ASSIGN_OR_RETURN(fork, cache.Fork());
+  }
+  SequenceCache& replayed = fork != nullptr ? *fork : cache;
+  const int32_t n_pos = cache.n_pos();
+  Status status;
+  while (status.ok() && !tokens.empty()) {
+    const size_t n = std::min(tokens.size(), static_cast<size_t>(forward.max_chunk()));
+    status = forward.Run(tokens.first(n), replayed, LogitsWanted::kNone, {}, this);
+    tokens = tokens.subspan(n);
+  }
+  if (fork == nullptr) KVASIR_RETURN_IF_ERROR(cache.Truncate(n_pos));
+  return status;
+}
 
 Status PolicyRun::AfterAttend(int layer, const LayerQueries& queries, SequenceCache& cache) {
+  if (phase_ == RunPhase::kReplay) {
+    if (!Watched(layer)) return Status::Ok();
+    return replay_.Observe(layer, queries, cache, *resources_.team, *resources_.workspace);
+  }
   KVASIR_RETURN_IF_ERROR(
       tap_.Observe(layer, queries, cache, *resources_.team, *resources_.workspace));
   if (!policy_->evicts() || !policy_->schedule->each_layer()) return Status::Ok();
@@ -111,6 +178,7 @@ Status PolicyRun::EndChunk(SequenceCache& cache) {
                         !policy_->schedule->each_chunk();
   const Status sealed = will_cut ? Status::Ok() : Seal(cache);
   for (LayerScores& scores : scores_) scores.clear();
+  replay_.Reset();
   return sealed;
 }
 
@@ -134,7 +202,8 @@ bool PolicyRun::Fits(const SequenceCache& cache, int first_pending) const {
       const HeadRole role = policy_->role(layer, kv_head);
       if (role == HeadRole::kProtectedOnly) return false;
       if (role == HeadRole::kWhole) continue;
-      held += cache.list(layer, kv_head).n_kv() + (layer >= first_pending ? n_chunk_ : 0);
+      held += cache.list(layer, kv_head).n_kv() - Settled(layer, kv_head) +
+              (layer >= first_pending ? n_chunk_ : 0);
       ++n_cell;
     }
   }
@@ -156,7 +225,7 @@ Status PolicyRun::ScoreLayer(int layer, const SequenceCache& cache) {
   if (policy_->scorer == nullptr) return Status::Ok();
   const CacheShape& shape = cache.shape();
   const Scorer& scorer = *policy_->scorer;
-  const ScoreContext context = {layer, &cache, &tap_, n_pos_};
+  const ScoreContext context = {layer, &cache, &tap_, n_pos_, &replay_};
   LayerScores scores(static_cast<size_t>(shape.n_kv_head));
   std::vector<Status> status(scores.size());
   resources_.team->Run(shape.n_kv_head, [&](int64_t task, int thread) {
@@ -172,14 +241,15 @@ Status PolicyRun::ScoreLayer(int layer, const SequenceCache& cache) {
   for (int kv_head = 0; kv_head < shape.n_kv_head; ++kv_head) {
     HeadScores& head = scores[kv_head];
     // Newest tokens without a fair score must not colour their neighbours.
+    const int64_t n_settled = std::min(head.n, Settled(layer, kv_head));
     int64_t n_judged = head.n;
     const SegmentList& list = cache.list(layer, kv_head);
-    while (n_judged > 0 && list.pos(n_judged - 1) >= n_pos_ - policy_->protected_recent()) {
+    while (n_judged > n_settled && list.pos(n_judged - 1) >= n_pos_ - policy_->protected_recent()) {
       --n_judged;
     }
-    std::vector<float> shaped(static_cast<size_t>(n_judged));
-    policy_->shaper->Shape(head.row(0).first(shaped.size()), shaped);
-    std::copy(shaped.begin(), shaped.end(), head.at.begin());
+    std::vector<float> shaped(static_cast<size_t>(n_judged - n_settled));
+    policy_->shaper->Shape(head.row(0).subspan(n_settled, shaped.size()), shaped);
+    std::copy(shaped.begin(), shaped.end(), head.at.begin() + n_settled);
   }
   KVASIR_ASSIGN_OR_RETURN(
       statistics_[layer],
@@ -197,10 +267,12 @@ std::vector<PolicyRun::Cell> PolicyRun::Cells(int n_layer, const SequenceCache& 
       cell.kv_head = kv_head;
       cell.role = policy_->role(layer, kv_head);
       if (cell.role == HeadRole::kWhole) continue;
+      cell.first = Settled(layer, kv_head);
       cell.is_protected = Protected(cache.list(layer, kv_head));
+      cell.is_protected.erase(cell.is_protected.begin(), cell.is_protected.begin() + cell.first);
       cell.n_protected = std::count(cell.is_protected.begin(), cell.is_protected.end(), uint8_t{1});
       if (cell.role == HeadRole::kScored) {
-        cell.score = scores_[layer][kv_head].at;
+        cell.score = std::span<const float>(scores_[layer][kv_head].at).subspan(cell.first);
       } else {
         cell.budget = cell.n_protected;
       }
@@ -295,24 +367,27 @@ void PolicyRun::Choose(std::vector<Cell>* cells) const {
 
 Status PolicyRun::Dispose(Cell& cell, SequenceCache& cache) {
   SegmentList& list = cache.list(cell.layer, cell.kv_head);
+  for (auto* indices : {&cell.kept, &cell.evicted}) {
+    for (int32_t& i : *indices) i += static_cast<int32_t>(cell.first);
+  }
   CutInput input;
   input.layer = cell.layer;
   input.kv_head = cell.kv_head;
   input.list = &list;
   input.kept = cell.kept;
   input.evicted = cell.evicted;
-  input.score = cell.score;
+  if (cell.role == HeadRole::kScored) input.score = scores_[cell.layer][cell.kv_head].at;
   input.arena = &cache.arena();
-  std::vector<float>& state =
-      disposition_state_[static_cast<size_t>(cell.layer) * cache.shape().n_kv_head + cell.kv_head];
+  input.rope = resources_.rope ? resources_.rope(cell.layer) : nullptr;
+  std::vector<float>& state = disposition_state_[ListIndex(cell.layer, cell.kv_head)];
   KVASIR_ASSIGN_OR_RETURN(ListContents contents, policy_->disposition->Cut(input, &state));
   list.Replace(std::move(contents.sealed), std::move(contents.tail));
-  const int64_t n_extra = policy_->disposition->n_extra();
-  tap_.Cut(cell.layer, cell.kv_head, cell.kept, n_extra);
+  const int64_t n_settled = policy_->disposition->n_settled(state);
+  tap_.Cut(cell.layer, cell.kv_head, cell.kept, n_settled);
   if (cell.role == HeadRole::kScored) {
     HeadScores& scores = scores_[cell.layer][cell.kv_head];
-    HeadScores left(1, n_extra + static_cast<int64_t>(cell.kept.size()));
-    for (size_t i = 0; i < cell.kept.size(); ++i) left.at[n_extra + i] = scores.at[cell.kept[i]];
+    HeadScores left(1, n_settled + static_cast<int64_t>(cell.kept.size()));
+    for (size_t i = 0; i < cell.kept.size(); ++i) left.at[n_settled + i] = scores.at[cell.kept[i]];
     scores = std::move(left);
   }
   if (cache.selector() == nullptr) return Status::Ok();

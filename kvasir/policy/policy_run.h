@@ -27,6 +27,8 @@ struct RunResources {
   AttendWorkspace* workspace = nullptr;
   ByteLedger* ledger = nullptr;
   std::function<const Rope*(int layer)> rope;  // for codecs that store k_raw; may be empty
+  // "Repeat the text above": what is asked before each part of a replayed prompt; may be empty.
+  std::vector<TokenId> replay_question;
 };
 
 // Branch state: signals, scores, what dispositions remember. Not thread-safe.
@@ -34,7 +36,8 @@ class PolicyRun final : public LayerObserver {
  public:
   PolicyRun(std::shared_ptr<const KvPolicy> policy, const RunResources& resources);
 
-  // Puts the selector in place. Call once, before the first token.
+  // Puts the selector in place, and the windows of streaming heads. Call once, before the first
+  // token.
   Status Attach(SequenceCache& cache);
   void BeginChunk(RunPhase phase, std::span<const TokenId> tokens, bool last_prefill_chunk);
   bool WantsNorms(int layer) const override;
@@ -47,6 +50,12 @@ class PolicyRun final : public LayerObserver {
   // what stays cannot be copied, or when lists are too short to give anything.
   Status MakeRoom(SequenceCache& cache);
 
+  // Whether Replay must run between the last chunk of the prompt and its EndChunk.
+  bool wants_replay() const;
+  // Reads the prompt, all of which the cache holds, a second time for its scores; the cache is left
+  // as it was. Errors: of ForwardPass::Run; kInvalidArgument where the context has no room left.
+  Status Replay(std::span<const TokenId> prompt, ForwardPass& forward, SequenceCache& cache);
+
   // Tokens at positions below this stand in a cache that was cut when later tokens were known: a
   // rewind to below it is not what a shorter prompt would have left.
   int32_t rewind_floor() const;
@@ -57,7 +66,7 @@ class PolicyRun final : public LayerObserver {
   const KvPolicy& policy() const { return *policy_; }
   const SignalTap& tap() const { return tap_; }
   int64_t n_evicted() const { return n_evicted_; }  // over all (layer, kv head)
-  int64_t bytes() const { return tap_.bytes(); }
+  int64_t bytes() const { return tap_.bytes() + replay_.bytes(); }
 
  private:
   PolicyRun(const PolicyRun& other, SignalTap tap);
@@ -77,10 +86,20 @@ class PolicyRun final : public LayerObserver {
   void Choose(std::vector<Cell>* cells) const;
   Status Dispose(Cell& cell, SequenceCache& cache);
   Status Seal(SequenceCache& cache);
+  // Runs tokens behind those the cache holds, chunk by chunk, and forgets them.
+  Status ReplayPart(std::span<const TokenId> tokens, ForwardPass& forward, SequenceCache& cache);
+  size_t ListIndex(int layer, int kv_head) const {
+    return static_cast<size_t>(layer) * policy_->target().shape.n_kv_head + kv_head;
+  }
+  // Leading tokens of a list that are no longer judged.
+  int64_t Settled(int layer, int kv_head) const {
+    return policy_->disposition->n_settled(disposition_state_[ListIndex(layer, kv_head)]);
+  }
 
   std::shared_ptr<const KvPolicy> policy_;
   RunResources resources_;
   SignalTap tap_;
+  ReplayTap replay_;
   std::vector<LayerScores> scores_;                    // by layer; of layers not yet final
   std::vector<double> statistics_;                     // by layer
   std::vector<std::vector<float>> disposition_state_;  // by (layer, kv head)

@@ -24,7 +24,7 @@ std::vector<LayerData> RandomLayers(const CacheShape& shape, int n_token, uint32
 }
 
 PolicyWorld::PolicyWorld(const CacheShape& shape, const std::string& recipe,
-                         std::vector<LayerData> layers, int n_thread)
+                         std::vector<LayerData> layers, int n_thread, PolicyTarget target)
     : shape_(shape),
       layers_(std::move(layers)),
       scale_(1.0f / std::sqrt(static_cast<float>(shape.head_dim))),
@@ -33,13 +33,17 @@ PolicyWorld::PolicyWorld(const CacheShape& shape, const std::string& recipe,
       workspace_(*AttendWorkspace::Create(shape, team_.size(), ledger_)) {
   auto parsed = Recipe::Parse(recipe);
   assert(parsed.ok());
-  auto policy = KvPolicy::Compile(
-      *parsed, {.shape = shape, .is_special = [](TokenId id) { return id == 0; }});
+  target.shape = shape;
+  target.is_special = [](TokenId id) { return id == 0; };
+  auto policy = KvPolicy::Compile(*parsed, target);
   assert(policy.ok());
   cache_ =
       std::make_unique<SequenceCache>(shape, (*policy)->k_format(), (*policy)->v_format(), arena_);
-  run_ = std::make_unique<PolicyRun>(*policy,
-                                     RunResources{&team_, workspace_.get(), &ledger_, /*rope=*/{}});
+  run_ = std::make_unique<PolicyRun>(
+      *policy, RunResources{&team_, workspace_.get(), &ledger_, /*rope=*/{}, {}});
+  const Status attached = run_->Attach(*cache_);
+  assert(attached.ok());
+  static_cast<void>(attached);
 }
 
 Status PolicyWorld::Chunk(RunPhase phase, int n, bool last) {

@@ -22,7 +22,7 @@ std::vector<LayerData> RandomLayers(const CacheShape& shape, int n_token, uint32
 class PolicyWorld {
  public:
   PolicyWorld(const CacheShape& shape, const std::string& recipe, std::vector<LayerData> layers,
-              int n_thread = 2);
+              int n_thread = 2, PolicyTarget target = {});
 
   // Feeds tokens [n_pos, n_pos + n): a prompt in chunks, or generated tokens one by one.
   Status Prefill(int n, int chunk);

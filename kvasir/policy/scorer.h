@@ -8,6 +8,7 @@
 
 #include "kvasir/cache/sequence_cache.h"
 #include "kvasir/policy/part.h"
+#include "kvasir/policy/replay_tap.h"
 #include "kvasir/policy/signal_tap.h"
 
 namespace kvasir {
@@ -30,8 +31,9 @@ using LayerScores = std::vector<HeadScores>;  // by kv head
 struct ScoreContext {
   int layer = 0;
   const SequenceCache* cache = nullptr;
-  const SignalTap* tap = nullptr;  // what the declared needs ask for
-  int32_t n_pos = 0;               // positions seen so far
+  const SignalTap* tap = nullptr;     // what the declared needs ask for
+  int32_t n_pos = 0;                  // positions seen so far
+  const ReplayTap* replay = nullptr;  // null unless kNeedReplay
 
   const CacheShape& shape() const { return cache->shape(); }
   const SegmentList& list(int kv_head) const { return cache->list(layer, kv_head); }

@@ -18,6 +18,12 @@ std::shared_ptr<const KvCodec> DenseCodec(TileFormat format) {
   return std::move(*codec);
 }
 
+// Of the first n tokens; empty where there is none.
+std::vector<float> BiasOf(const Segment& segment, int64_t n) {
+  if (segment.bias() == nullptr) return {};
+  return {segment.bias(), segment.bias() + n};
+}
+
 }  // namespace
 
 Sealer::Sealer(std::shared_ptr<const KvCodec> k, std::shared_ptr<const KvCodec> v) {
@@ -103,8 +109,9 @@ Status Sealer::SealBlocks(const Place& place, int64_t n, Pending pending, Segmen
                           Encode(place, KvSide::kKey, *k_codec, d, all, k.data(), first));
   KVASIR_ASSIGN_OR_RETURN(auto v_part,
                           Encode(place, KvSide::kValue, *v_codec, d, all, v.data(), first));
-  list.SealTailAs(n, std::make_shared<const CodedSegment>(d, pos, Format(pending),
-                                                          std::move(k_part), std::move(v_part)));
+  list.SealTailAs(n,
+                  std::make_shared<const CodedSegment>(d, pos, Format(pending), std::move(k_part),
+                                                       std::move(v_part), BiasOf(tail, n)));
   return Status::Ok();
 }
 
@@ -133,9 +140,9 @@ Status Sealer::Complete(const Place& place, SegmentList& list) const {
     KVASIR_ASSIGN_OR_RETURN(auto part,
                             Encode(place, key ? KvSide::kKey : KvSide::kValue, *side.codec, d, pos,
                                    key ? k.data() : v.data(), begin));
-    segment =
-        std::make_shared<const CodedSegment>(d, segment->pos(), Format(Pending::kNone),
-                                             key ? part : coded->k(), key ? coded->v() : part);
+    segment = std::make_shared<const CodedSegment>(d, segment->pos(), Format(Pending::kNone),
+                                                   key ? part : coded->k(), key ? coded->v() : part,
+                                                   BiasOf(*segment, segment->n_kv()));
     changed = true;
   }
   if (changed) list.ReplaceSealed(std::move(sealed));

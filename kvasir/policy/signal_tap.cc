@@ -147,12 +147,12 @@ std::span<const float> SignalTap::column_sums(int layer, int kv_head, int head_i
   return columns_[int64_t{layer} * shape_.n_head + kv_head * shape_.group() + head_in_group];
 }
 
-void SignalTap::Cut(int layer, int kv_head, std::span<const int32_t> kept, int64_t n_extra) {
+void SignalTap::Cut(int layer, int kv_head, std::span<const int32_t> kept, int64_t n_settled) {
   if (!column_sums_) return;
   for (int g = 0; g < shape_.group(); ++g) {
     std::vector<float>& sums =
         columns_[int64_t{layer} * shape_.n_head + kv_head * shape_.group() + g];
-    std::vector<float> left(static_cast<size_t>(n_extra));
+    std::vector<float> left(static_cast<size_t>(n_settled));
     left.reserve(kept.size() + left.size());
     for (int32_t i : kept) left.push_back(sums[i]);
     sums = std::move(left);

@@ -52,8 +52,8 @@ class SignalTap {
   std::span<const float> column_sums(int layer, int kv_head, int head_in_group) const;
 
   // Keeps the entries of the tokens `kept` (ascending indices of the list) of one kv head, behind
-  // `n_extra` new tokens that start at zero. Different heads may be cut from different threads.
-  void Cut(int layer, int kv_head, std::span<const int32_t> kept, int64_t n_extra);
+  // `n_settled` tokens that start at zero. Different heads may be cut from different threads.
+  void Cut(int layer, int kv_head, std::span<const int32_t> kept, int64_t n_settled);
   // After cache.Truncate(pos).
   void Truncate(const SequenceCache& cache, int32_t pos);
   // Sums cannot forget queries: no rewind below this is exact.

@@ -6,7 +6,7 @@ namespace {
 
 class Equal final : public HeadClassifier {
  public:
-  Result<std::vector<HeadRole>> Roles(const CacheShape& shape) const override {
+  Result<std::vector<HeadRole>> Roles(const CacheShape& shape, const HeadTable*) const override {
     return std::vector<HeadRole>(static_cast<size_t>(shape.n_layer) * shape.n_kv_head,
                                  HeadRole::kScored);
   }

@@ -1,5 +1,5 @@
-// The heads of a layer compete: its budget goes to the best tokens of all its heads, after each
-// head has taken a share of its own budget. Head budgets fall out of the scores.
+// The heads of a layer, or of the model, compete: their budget goes to the best tokens of all,
+// after each head has taken a share of its own budget. Head budgets fall out of the scores.
 #include <algorithm>
 
 #include "kvasir/policy/keep.h"
@@ -9,13 +9,16 @@ namespace {
 
 class Pooled final : public KeepRule {
  public:
-  explicit Pooled(const PartArgs& args) : floor_(args.Real("floor")) {}
-  KeepScope scope() const override { return KeepScope::kLayer; }
+  explicit Pooled(const PartArgs& args)
+      : floor_(args.Real("floor")),
+        scope_(args.Flag("model") ? KeepScope::kModel : KeepScope::kLayer) {}
+  KeepScope scope() const override { return scope_; }
   bool even_heads() const override { return false; }
   std::vector<std::vector<int32_t>> Select(std::span<const KeepCell> cells) const override;
 
  private:
   double floor_;
+  KeepScope scope_;
 };
 
 std::vector<std::vector<int32_t>> Pooled::Select(std::span<const KeepCell> cells) const {
@@ -47,6 +50,7 @@ const PartInfo& keep_pooled_part() {
   static constexpr ParamInfo params[] = {
       {"floor", ParamType::kReal, "0.2", 0, 1,
        "share of its budget that each head keeps in any case"},
+      {"model", ParamType::kFlag, "0", 0, 1, "all heads of all layers compete"},
   };
   static constexpr PartInfo info = {.kind = PartKind::kKeep,
                                     .name = "pooled",
