@@ -36,10 +36,14 @@ class KvPolicy {
   const PolicyTarget& target() const { return target_; }
   // What happens when, a line each, in order.
   std::vector<std::string> Explain() const;
+  // The part of a kind as it is used, defaults included; empty where there is none.
+  std::string PartText(PartKind kind) const;
   // All bits stored per element of what is kept, once sealed.
   double bits_per_element(KvSide side) const;
-  // Bytes of one token in all layers at these formats.
+  // Bytes of one kept token in all layers, once sealed.
   double bytes_per_token() const;
+  // Bytes of signals and scores that a held token needs in all layers.
+  double index_bytes_per_token() const;
 
   // Largest bytes of keys and values while a sequence of n tokens is read in chunks, before any
   // overflow: payloads, without the slack of slabs.
