@@ -190,6 +190,9 @@ TEST(KvPolicy, RefusesWhatCannotWorkWithTheReason) {
   EXPECT_EQ(Refusal("score=window(1) reduce=all budget=64 keep=pooled"),
             "recipe: reduce=all and keep=pooled cannot work together: one set of tokens for all "
             "heads leaves no heads to tell apart");
+  EXPECT_EQ(Refusal("k=mikv"),
+            "recipe: k=mikv needs to know which tokens matter: add score= and a budget=, which may "
+            "be 100%");
   EXPECT_EQ(Refusal("score=knorm budget=64 protect=special"),
             "recipe: protect=special needs a vocabulary");
 }

@@ -177,6 +177,12 @@ Status KvPolicy::CheckTogether() const {
   }
   for (const auto& [kind, codec, side] : {std::tuple{PartKind::kCodecK, codec_k, KvSide::kKey},
                                           std::tuple{PartKind::kCodecV, codec_v, KvSide::kValue}}) {
+    if (codec != nullptr && codec->reads_importance() && scorer == nullptr) {
+      return Status::InvalidArgument(fmt::format(
+          "recipe: {} needs to know which tokens matter: add score= and a budget=, which may be "
+          "100%",
+          Show(recipe_, kind)));
+    }
     if (codec != nullptr && makes_room() && !codec->can_gather(side)) {
       return refuse(kind, PartKind::kOverflow,
                     "the codec encodes tokens together and cannot give up single ones later");

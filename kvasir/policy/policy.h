@@ -61,6 +61,11 @@ class KvPolicy {
   // For one sequence; selects() only.
   Result<std::unique_ptr<Selector>> NewSelector(ByteLedger* ledger) const;
   bool seals() const { return codec_k != nullptr || codec_v != nullptr; }
+  // Whether a codec must be told which tokens matter.
+  bool seals_by_importance() const {
+    return (codec_k != nullptr && codec_k->reads_importance()) ||
+           (codec_v != nullptr && codec_v->reads_importance());
+  }
   HeadRole role(int layer, int kv_head) const {
     return roles_[static_cast<size_t>(layer) * target_.shape.n_kv_head + kv_head];
   }

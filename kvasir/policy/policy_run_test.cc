@@ -354,6 +354,18 @@ TEST(Policy, LeavesTheForkedSequenceAlone) {
                          run->tap().column_sums(0, 0, 0).end()));
 }
 
+TEST(Policy, TellsCodecsWhichTokensMatter) {
+  const CacheShape shape = Shape(2, 2, 2, 64);
+  PolicyWorld world(shape, "score=window(8) budget=100% codec=mikv", RandomLayers(shape, 600, 2));
+  ASSERT_TRUE(world.Prefill(300, 100).ok());
+  const int64_t sealed = world.n_held() - 4 * world.cache().list(0, 0).tail().n_kv();
+  EXPECT_GT(sealed, 0);
+  const Status status = world.Decode(250);
+  ASSERT_TRUE(status.ok()) << status.ToString();
+  EXPECT_EQ(world.n_held(), 550 * 4);
+  EXPECT_LT(world.cache().list(1, 1).tail().n_kv(), 300);
+}
+
 TEST(Policy, ProtectsSpecialTokens) {
   const CacheShape shape = Shape(1, 1, 2, 16);
   PolicyWorld world(shape, "score=random budget=40 protect=special,recent(4)",
