@@ -196,6 +196,12 @@ Status KvPolicy::CheckTogether() const {
   }
   for (const auto& [kind, codec, side] : {std::tuple{PartKind::kCodecK, codec_k, KvSide::kKey},
                                           std::tuple{PartKind::kCodecV, codec_v, KvSide::kValue}}) {
+    if (codec != nullptr && codec->reads_importance() && scorer == nullptr) {
+      return Status::InvalidArgument(fmt::format(
+          "recipe: {} needs to know which tokens matter: add score= and a budget=, which may be "
+          "100%",
+          Show(recipe_, kind)));
+    }
     if (codec != nullptr && makes_room() && !codec->can_gather(side)) {
       return refuse(kind, PartKind::kOverflow,
                     "the codec encodes tokens together and cannot give up single ones later");
@@ -247,12 +253,6 @@ Status KvPolicy::CheckTogether() const {
   return Status::Ok();
 }
 
-double KvPolicy::bits_per_element(KvSide side) const {
-  const auto& codec = side == KvSide::kKey ? codec_k : codec_v;
-  if (codec != nullptr) return codec->bits_per_element(side, target_.shape.head_dim);
-  return (side == KvSide::kKey ? k_format_ : v_format_) == TileFormat::kF16 ? 16 : 32;
-}
-
 int64_t KvPolicy::forecast_bytes(int64_t n_token, int64_t chunk) const {
   const CacheShape& shape = target_.shape;
   const auto side_bytes = [&](KvSide side, const std::shared_ptr<const KvCodec>& codec,
@@ -288,10 +288,12 @@ int64_t KvPolicy::forecast_bytes(int64_t n_token, int64_t chunk) const {
   return static_cast<int64_t>(bytes);
 }
 
-double KvPolicy::bytes_per_token() const {
-  const CacheShape& shape = target_.shape;
-  const double bits = bits_per_element(KvSide::kKey) + bits_per_element(KvSide::kValue);
-  return bits / 8 * shape.head_dim * shape.n_kv_head * shape.n_layer;
+std::string KvPolicy::PartText(PartKind kind) const {
+  if (recipe_.has(kind)) return Show(recipe_, kind);
+  if (!evicts_ || (scorer == nullptr && kind < PartKind::kKeep && kind != PartKind::kHeads))
+    return "";
+  const PartCall call = CallOf(recipe_, kind);
+  return call.name.empty() ? "" : fmt::format("{}={}", PartKindName(kind), call.name);
 }
 
 }  // namespace kvasir

@@ -40,10 +40,14 @@ class KvPolicy {
   const PolicyTarget& target() const { return target_; }
   // What happens when, a line each, in order.
   std::vector<std::string> Explain() const;
+  // The part of a kind as it is used, defaults included; empty where there is none.
+  std::string PartText(PartKind kind) const;
   // All bits stored per element of what is kept, once sealed.
   double bits_per_element(KvSide side) const;
-  // Bytes of one token in all layers at these formats.
+  // Bytes of one kept token in all layers, once sealed.
   double bytes_per_token() const;
+  // Bytes of signals and scores that a held token needs in all layers.
+  double index_bytes_per_token() const;
 
   // Largest bytes of keys and values while a sequence of n tokens is read in chunks, before any
   // overflow: payloads, without the slack of slabs.
@@ -61,6 +65,11 @@ class KvPolicy {
   // For one sequence; selects() only.
   Result<std::unique_ptr<Selector>> NewSelector(ByteLedger* ledger) const;
   bool seals() const { return codec_k != nullptr || codec_v != nullptr; }
+  // Whether a codec must be told which tokens matter.
+  bool seals_by_importance() const {
+    return (codec_k != nullptr && codec_k->reads_importance()) ||
+           (codec_v != nullptr && codec_v->reads_importance());
+  }
   HeadRole role(int layer, int kv_head) const {
     return roles_[static_cast<size_t>(layer) * target_.shape.n_kv_head + kv_head];
   }

@@ -164,19 +164,23 @@ Status PolicyRun::AfterAttend(int layer, const LayerQueries& queries, SequenceCa
 Status PolicyRun::EndChunk(SequenceCache& cache) {
   if (phase_ == RunPhase::kReplay) return Status::Ok();
   if (phase_ == RunPhase::kDecode) decode_steps_ += n_chunk_;
-  if (CutIsDue()) {
-    decode_steps_ = 0;
-    if (!Fits(cache, cache.shape().n_layer)) {
-      for (int layer = 0; layer < cache.shape().n_layer; ++layer) {
-        if (Watched(layer)) KVASIR_RETURN_IF_ERROR(ScoreLayer(layer, cache));
-      }
-      KVASIR_RETURN_IF_ERROR(Cut(cache.shape().n_layer, cache));
+  const bool cuts = CutIsDue();
+  if (cuts) decode_steps_ = 0;
+  const bool evicts = cuts && !Fits(cache, cache.shape().n_layer);
+  // Evict before sealing.
+  bool seals = !policy_->evicts() || phase_ == RunPhase::kDecode || last_chunk_ ||
+               policy_->schedule->each_chunk();
+  // Scores for the codec's sake are not made at every token.
+  if (phase_ == RunPhase::kDecode && policy_->seals_by_importance()) {
+    seals = n_pos_ % kTileTokens == 0;
+  }
+  if (evicts || (seals && policy_->seals_by_importance())) {
+    for (int layer = 0; layer < cache.shape().n_layer; ++layer) {
+      if (Watched(layer)) KVASIR_RETURN_IF_ERROR(ScoreLayer(layer, cache));
     }
   }
-  // Evict before sealing.
-  const bool will_cut = policy_->evicts() && phase_ == RunPhase::kPrefill && !last_chunk_ &&
-                        !policy_->schedule->each_chunk();
-  const Status sealed = will_cut ? Status::Ok() : Seal(cache);
+  if (evicts) KVASIR_RETURN_IF_ERROR(Cut(cache.shape().n_layer, cache));
+  const Status sealed = seals ? Seal(cache) : Status::Ok();
   for (LayerScores& scores : scores_) scores.clear();
   replay_.Reset();
   return sealed;
@@ -423,6 +427,8 @@ Status PolicyRun::Seal(SequenceCache& cache) {
     if (!scores_[layer].empty() && scores_[layer][kv_head].n == list.n_kv()) {
       place.importance = scores_[layer][kv_head].at;
     }
+    // A head that is not scored stays dense.
+    if (policy_->seals_by_importance() && place.importance.empty()) return;
     status[i] = sealer.Seal(place, list);
   });
   return First(status);

@@ -285,13 +285,13 @@ TEST(Policy, KeepsOneSetForAllHeadsWhereTheReducerJoinsThem) {
 TEST(Policy, KeepsANeedleThatTheWindowSeesAndOnlyThen) {
   const CacheShape shape = Shape(1, 1, 1, 32);
   auto layers = RandomLayers(shape, 300, 6);
-  // Channels 0 and 1 belong to two needles. Token 77 answers the last query; token 99 answers query
-  // 150, long before the window.
+  // Channels 0 and 1 belong to two needles. Token 77 answers the last query; token 99 answers
+  // queries 150 to 159, long before the window.
   for (int t = 0; t < 300; ++t) layers[0].q[t * 32] = layers[0].q[t * 32 + 1] = 0;
   for (const auto& [channel, needle, query] : {std::tuple{0, 77, 299}, {1, 99, 150}}) {
     std::fill_n(&layers[0].k[needle * 32], 32, 0.0f);
     layers[0].k[needle * 32 + channel] = 40;
-    layers[0].q[query * 32 + channel] = 5;
+    for (int i = query; i < std::min(300, query + 10); ++i) layers[0].q[i * 32 + channel] = 5;
   }
   PolicyWorld world(shape, "snapkv(budget=24,window=8,pool=1)", layers);
   ASSERT_TRUE(world.Prefill(300, 128).ok());
@@ -352,6 +352,18 @@ TEST(Policy, LeavesTheForkedSequenceAlone) {
   EXPECT_EQ(cache->list(0, 0).AllPositions(), before);
   EXPECT_TRUE(std::equal(sums.begin(), sums.end(), run->tap().column_sums(0, 0, 0).begin(),
                          run->tap().column_sums(0, 0, 0).end()));
+}
+
+TEST(Policy, TellsCodecsWhichTokensMatter) {
+  const CacheShape shape = Shape(2, 2, 2, 64);
+  PolicyWorld world(shape, "score=window(8) budget=100% codec=mikv", RandomLayers(shape, 600, 2));
+  ASSERT_TRUE(world.Prefill(300, 100).ok());
+  const int64_t sealed = world.n_held() - 4 * world.cache().list(0, 0).tail().n_kv();
+  EXPECT_GT(sealed, 0);
+  const Status status = world.Decode(250);
+  ASSERT_TRUE(status.ok()) << status.ToString();
+  EXPECT_EQ(world.n_held(), 550 * 4);
+  EXPECT_LT(world.cache().list(1, 1).tail().n_kv(), 300);
 }
 
 TEST(Policy, ProtectsSpecialTokens) {

@@ -1,0 +1,146 @@
+#include "kvasir/policy/sealer.h"
+
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "kvasir/codecs/registry.h"
+#include "kvasir/core/byte_ledger.h"
+#include "kvasir/model/rope.h"
+
+namespace kvasir {
+namespace {
+
+constexpr int kHeadDim = 64;
+
+// A list that grows token by token and is sealed after each, beside its rows.
+class GrowingList {
+ public:
+  GrowingList(std::shared_ptr<const KvCodec> k, std::shared_ptr<const KvCodec> v)
+      : sealer_(std::move(k), std::move(v)),
+        arena_(ledger_, ByteKind::kKv),
+        list_({kHeadDim, TileFormat::kF16, TileFormat::kF16}, arena_) {}
+
+  Status Grow(int n, int step) {
+    for (int done = 0; done < n; done += step) {
+      const int m = std::min(step, n - done);
+      std::vector<int32_t> pos;
+      const size_t from = k_.size();
+      for (int i = 0; i < m; ++i) {
+        pos.push_back(static_cast<int32_t>(list_.n_kv()) + i);
+        for (int j = 0; j < kHeadDim; ++j) {
+          k_.push_back(normal_(rng_));
+          v_.push_back(normal_(rng_));
+        }
+      }
+      KVASIR_RETURN_IF_ERROR(list_.Append(pos, &k_[from], &v_[from], kHeadDim));
+      const std::vector<float> importance(static_cast<size_t>(list_.n_kv()), 1.0f);
+      KVASIR_RETURN_IF_ERROR(sealer_.Seal({0, 0, &rope_, &arena_, importance}, list_));
+    }
+    return Status::Ok();
+  }
+  SegmentList& list() { return list_; }
+  // Largest difference to what was appended, keys and values.
+  std::pair<float, float> WorstError() const {
+    std::vector<float> k(k_.size()), v(v_.size());
+    EXPECT_TRUE(list_.Decode(0, list_.n_kv(), k.data(), v.data()).ok());
+    float k_worst = 0, v_worst = 0;
+    for (size_t i = 0; i < k.size(); ++i) {
+      k_worst = std::max(k_worst, std::abs(k[i] - k_[i]));
+      v_worst = std::max(v_worst, std::abs(v[i] - v_[i]));
+    }
+    return {k_worst, v_worst};
+  }
+  std::vector<std::string> Formats() const {
+    std::vector<std::string> formats;
+    for (const auto& segment : list_.sealed()) formats.emplace_back(segment->format());
+    return formats;
+  }
+
+ private:
+  static RopeSpec PlainRope() {
+    RopeSpec spec;
+    spec.n_rot = kHeadDim;
+    return spec;
+  }
+
+  Sealer sealer_;
+  Rope rope_{PlainRope(), 4096};
+  ByteLedger ledger_;
+  SlabArena arena_;
+  SegmentList list_;
+  std::mt19937 rng_{5};
+  std::normal_distribution<float> normal_;
+  std::vector<float> k_, v_;
+};
+
+std::shared_ptr<const KvCodec> Codec(const char* name, const CodecArgs& args = {}) {
+  return *MakeCodec(name, args);
+}
+
+TEST(Sealer, SealsBothSidesTogetherWhereTheirRulesAgree) {
+  GrowingList grown(Codec("q8_0"), Codec("q8_0"));
+  ASSERT_TRUE(grown.Grow(100, 7).ok());
+  EXPECT_EQ(grown.list().tail().n_kv(), 100 % 16);
+  EXPECT_EQ(grown.Formats().front(), "q8_0/q8_0");
+  const auto [k, v] = grown.WorstError();
+  EXPECT_LT(k, 0.03f);
+  EXPECT_LT(v, 0.03f);
+}
+
+TEST(Sealer, LeavesASideWithoutCodecAsItIs) {
+  GrowingList grown(nullptr, Codec("q4_0"));
+  ASSERT_TRUE(grown.Grow(64, 64).ok());
+  EXPECT_EQ(grown.Formats(), std::vector<std::string>{"dense/q4_0"});
+  const auto [k, v] = grown.WorstError();
+  EXPECT_LT(k, 0.002f);  // f16
+  EXPECT_GT(v, 0.05f);
+}
+
+TEST(Sealer, LetsKeysAndValuesLeaveTheTailAtDifferentTimes) {
+  const auto kivi = Codec("kivi", {{"", "4"}});
+  const TailRule k_rule = kivi->tail(KvSide::kKey), v_rule = kivi->tail(KvSide::kValue);
+  ASSERT_LT(k_rule.keep, v_rule.keep);
+  GrowingList grown(kivi, kivi);
+  const int n = 2 * k_rule.block + v_rule.keep;
+  ASSERT_TRUE(grown.Grow(n, 1).ok());
+  // Values newer than their rule allows wait densely beside sealed keys.
+  const auto formats = grown.Formats();
+  EXPECT_EQ(formats.front(), kivi->name() + "/" + kivi->name());
+  EXPECT_EQ(formats.back(), kivi->name() + "/dense");
+  EXPECT_LT(grown.list().tail().n_kv(), k_rule.block);
+  // The end state is the one of a list that was sealed in one go.
+  GrowingList whole(kivi, kivi);
+  ASSERT_TRUE(whole.Grow(n, n).ok());
+  EXPECT_EQ(grown.WorstError(), whole.WorstError());
+}
+
+TEST(Sealer, KeepsTheNewestTokensExact) {
+  const auto kivi = Codec("kivi", {{"", "2"}});
+  GrowingList grown(kivi, kivi);
+  ASSERT_TRUE(grown.Grow(1000, 33).ok());
+  GrowingList dense(nullptr, nullptr);
+  ASSERT_TRUE(dense.Grow(1000, 33).ok());
+  const int keep = kivi->tail(KvSide::kValue).keep;
+  std::vector<float> k(static_cast<size_t>(keep) * kHeadDim), v(k.size()), k2(k), v2(k);
+  ASSERT_TRUE(grown.list().Decode(1000 - keep, 1000, k.data(), v.data()).ok());
+  ASSERT_TRUE(dense.list().Decode(1000 - keep, 1000, k2.data(), v2.data()).ok());
+  EXPECT_EQ(v, v2);
+}
+
+TEST(Sealer, KeepsEveryCodecsTokensInOrder) {
+  for (const CodecEntry& entry : Codecs()) {
+    const auto codec = Codec(std::string(entry.info->name).c_str());
+    if (!codec->CheckShape(kHeadDim).ok()) continue;
+    GrowingList grown(codec, codec);
+    const Status status = grown.Grow(700, 50);
+    ASSERT_TRUE(status.ok()) << entry.info->name << ": " << status.ToString();
+    const auto pos = grown.list().AllPositions();
+    ASSERT_EQ(pos.size(), 700u);
+    for (int i = 0; i < 700; ++i) ASSERT_EQ(pos[i], i) << entry.info->name;
+    EXPECT_LT(grown.list().tail().n_kv(), 600) << entry.info->name;
+  }
+}
+
+}  // namespace
+}  // namespace kvasir
