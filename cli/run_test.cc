@@ -126,7 +126,7 @@ TEST_F(RunCommand, ExplainsWhatItCannotDo) {
   const std::string absent = directory_.Path("absent.gguf");
   const Case cases[] = {
       {{"-p", "one two three four five", "-c", "4"}, 2, {"tokens", "holds 4"}},
-      {{"-p", "x", "-ctk", "q9_9"}, 2, {"-ctk: expected one of f16, f32", "found 'q9_9'"}},
+      {{"-p", "x", "-ctk", "q9_9"}, 2, {"-ctk: expected one of f32, f16", "found 'q9_9'"}},
       {{"-p", "x", "-m", absent}, 1, {absent, "not_found"}},
       {{"-p", "x", "-f", "y"}, 2, {"found both"}},
       {{"-f", absent}, 1, {absent}},
