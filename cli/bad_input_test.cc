@@ -193,7 +193,7 @@ TEST_F(BadInput, FlagsOutOfRangeAreNamed) {
       {{"-p", std::string(2000, 'a')}, {"prompt has 2000 tokens", "holds 512"}},
       {{"-c", "1"}, {"prompt has 2 tokens", "holds 1"}},
       {{"-p", ""}, {"prompt: expected at least one token"}},
-      {{"-ctk", "nonsense"}, {"-ctk: expected one of f16, f32", "found 'nonsense'"}},
+      {{"-ctk", "nonsense"}, {"-ctk: expected one of f32, f16", "found 'nonsense'"}},
       {{"--mem", "100K"}, {"--mem", "weights", "100.00 KiB"}},
       {{"--mem", "lots"}, {"--mem", "found 'lots'"}},
       {{"--temp", "nan"}, {"--temp", "found 'nan'"}},

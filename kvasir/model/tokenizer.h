@@ -38,8 +38,8 @@ class Tokenizer {
   virtual std::vector<TokenId> Encode(std::span<const Piece> pieces, bool add_bos) const = 0;
 
   // The bytes a token adds to the text; may split a UTF-8 character. Control tokens give nothing
-  // unless `show_special`. `id` must not be negative; ids from n_vocab() on, which are the rows that
-  // pad a model's matrices, are kUnused, spelled "" and give nothing.
+  // unless `show_special`. `id` must not be negative; ids from n_vocab() on, the rows that pad a
+  // model's matrices, are kUnused, spelled "" and give nothing.
   virtual std::string TokenBytes(TokenId id, bool show_special = false) const = 0;
   // TokenBytes joined, with the vocabulary's leading-space rule undone at the start of the text.
   // Errors: kInvalidArgument names an id out of range and its index.

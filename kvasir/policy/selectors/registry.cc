@@ -1,12 +1,12 @@
 #include "kvasir/policy/selectors/registry.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cassert>
 #include <charconv>
 
+#include "kvasir/core/join.h"
 #include "kvasir/policy/selectors/selector_values.h"
 
 namespace kvasir {
@@ -53,7 +53,7 @@ Result<const SelectorInfo*> NeedSelector(std::string_view name) {
   std::vector<std::string_view> names;
   for (const SelectorInfo* info : Selectors()) names.push_back(info->name);
   return Status::InvalidArgument(
-      fmt::format("selector: expected one of {}, found '{}'", fmt::join(names, ", "), name));
+      fmt::format("selector: expected one of {}, found '{}'", Join(names), name));
 }
 
 Status CheckShape(const SelectorShape& shape) {
@@ -100,7 +100,7 @@ Result<SelectorValues> SelectorValues::Make(const SelectorInfo& info, SelectorAr
         std::vector<std::string_view> names;
         for (const SelectorParam& param : info.params) names.push_back(param.name);
         return Status::InvalidArgument(fmt::format("{}: expected a parameter of {}, found '{}'",
-                                                   info.name, fmt::join(names, ", "), name));
+                                                   info.name, Join(names), name));
       }
       i = static_cast<size_t>(found - info.params.begin());
     } else if (i >= info.params.size()) {
