@@ -34,7 +34,7 @@ std::vector<Case> Cases() {
 }
 
 std::vector<std::tuple<int, int>> GroupsAndDims() {
-  return {{1, 64}, {2, 16}, {4, 64}, {8, 128}, {4, 256}, {3, 80}};
+  return {{1, 64}, {2, 16}, {8, 128}, {4, 256}, {3, 80}};
 }
 
 TEST(Selectors, EveryOneOfTheTableIsTested) {
@@ -55,7 +55,7 @@ TEST(Selectors, CertificateNeverExceedsTheAttendedMass) {
         for (TileFormat format : {TileFormat::kF16, TileFormat::kF32}) {
           SelectedPair pair(c.name, c.args, group, d, format);
           ASSERT_TRUE(pair.Append(pair.RandomKeys(900)).ok());
-          for (int i = 0; i < 8; ++i) {
+          for (int i = 0; i < 4; ++i) {
             const float softcap = i % 4 == 3 ? 4.0f : 0.0f;
             const auto step = pair.Select(pair.RandomQueries(spread), softcap);
             ASSERT_FALSE(step.all);
@@ -114,7 +114,7 @@ TEST(Selectors, ReadNoMoreThanTheBudget) {
 TEST(Selectors, FindTheNeedleWhereverItIs) {
   for (const Case& c : Cases()) {
     for (int group : {1, 2, 4, 8}) {
-      for (int64_t needle : {0, 1, 16, 100, 511, 777, 998, 999}) {
+      for (int64_t needle : {0, 16, 511, 777, 999}) {
         SelectedPair pair(c.name, c.args, group, 64);
         std::vector<float> k = pair.RandomKeys(1000);
         std::vector<float> q = pair.RandomQueries(0.1f);
@@ -283,7 +283,7 @@ TEST(Selectors, CountTheBiasOfMergedTokens) {
 TEST(Selectors, WithAFullBudgetChangeNoBitOfTheOutput) {
   const std::vector<std::pair<std::string, std::string>> big = {{"", "65536"}};
   for (const SelectorInfo* info : Selectors()) {
-    for (int group : {1, 2, 4, 8}) {
+    for (int group : {1, 8}) {
       const CacheShape shape{3, 2 * group, 2, 64, {0, 0, 40}};
       SelectorShape selector_shape{3, 2 * group, 2, 64, {0, 0, 40}, nullptr};
       ByteLedger ledger;
@@ -294,8 +294,8 @@ TEST(Selectors, WithAFullBudgetChangeNoBitOfTheOutput) {
       SequenceCache selected(shape, TileFormat::kF16, TileFormat::kF16, arena);
       selected.set_selector(std::move(*MakeSelector(info->name, big, selector_shape)));
       SelectedPair numbers(info->name, big, group, 64);
-      for (int begin = 0; begin < 1500; begin += begin == 0 ? 1480 : 1) {
-        const int n = begin == 0 ? 1480 : 1;
+      for (int begin = 0; begin < 1100; begin += begin == 0 ? 1090 : 1) {
+        const int n = begin == 0 ? 1090 : 1;
         std::vector<int32_t> pos(static_cast<size_t>(n));
         std::iota(pos.begin(), pos.end(), begin);
         for (int layer = 0; layer < 3; ++layer) {
@@ -316,7 +316,7 @@ TEST(Selectors, WithAFullBudgetChangeNoBitOfTheOutput) {
       }
       auto fork = selected.Fork();
       ASSERT_TRUE(fork.ok());
-      ASSERT_TRUE((*fork)->Truncate(1490).ok());
+      ASSERT_TRUE((*fork)->Truncate(1095).ok());
       EXPECT_EQ((*fork)->selector()->bytes(), selected.selector()->bytes());
     }
   }
