@@ -21,8 +21,10 @@ class ReplayTap {
   // After the layer's attention. `cache` holds the replayed tokens behind those it held at Begin.
   Status Observe(int layer, const LayerQueries& queries, const SequenceCache& cache,
                  ThreadTeam& team, AttendWorkspace& workspace);
-  // Largest weight over replayed queries and the heads of the group, for the tokens held at Begin.
+  // Largest weight over replayed queries and the heads of the group, for the tokens held at Begin;
+  // empty where nothing was replayed.
   std::span<const float> max(int layer, int kv_head) const {
+    if (max_.empty()) return {};
     return max_[static_cast<size_t>(layer) * n_kv_head_ + kv_head];
   }
   // Forgets everything.
