@@ -112,8 +112,7 @@ struct Segment::Step {
 };
 
 int Segment::StepTiles(const QueryRows& rows) const {
-  const bool in_place = tiles_in_place() && rows.n_row < ActiveAttendKernels().unpack_rows;
-  return in_place && rows.n_row <= kFewRows ? TileRun::kMaxTiles : kRebuiltTiles;
+  return tiles_in_place() && rows.n_row <= kFewRows ? TileRun::kMaxTiles : kRebuiltTiles;
 }
 
 // Prepares the step that starts with the tile holding `token`; loads nothing if it is hidden.
@@ -149,11 +148,7 @@ Status Segment::NextStep(const QueryRows& rows, int64_t begin, int64_t end, Atte
     }
     step->visible = visible;
   }
-  KVASIR_RETURN_IF_ERROR(LoadAttendTiles(first_tile, n_tile, scratch, &step->run));
-  if (rows.n_row >= ActiveAttendKernels().unpack_rows) {
-    UnpackTiles(n_tile, head_dim_, scratch, &step->run);
-  }
-  return Status::Ok();
+  return LoadAttendTiles(first_tile, n_tile, scratch, &step->run);
 }
 
 // Keys to bring nearer during `step`: those of as many tiles after it; null if none lie in memory.

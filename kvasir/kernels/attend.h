@@ -37,9 +37,6 @@ constexpr int64_t VTileBytes(TileFormat f, int head_dim) {
 }
 
 struct AttendKernels {
-  // From this many rows on it pays to unpack half-precision tiles once, for all rows.
-  int unpack_rows;
-
   // x[r * x_stride + 16 * i + t] = sum_j q[r * d + j] * k_tiles[i][j * 16 + t]
   //   q      (n_row, d) f32
   //   ahead  (n_tile) what is read after this: tile i of it is brought nearer while tile i of

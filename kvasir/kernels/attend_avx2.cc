@@ -7,11 +7,11 @@ extern const AttendKernels kAttendAvx2;
 
 namespace {
 
-// The register blocks that fit 16 half-width registers; conversions cost as much as products.
+// The register blocks that fit 16 half-width registers. Tiles are converted once for
+// all rows of a block, so that narrow and tall blocks are best.
 struct Blocks : Vector2x256 {
   static constexpr int kLogitRows = 6, kLogitTiles = 1;
   static constexpr int kValueRows = 6, kValueVectors = 1;
-  static constexpr int kUnpackRows = 9;
 };
 
 }  // namespace

@@ -7,11 +7,10 @@ extern const AttendKernels kAttendAvx512;
 
 namespace {
 
-// The register blocks that fit 32 registers; conversions run beside the products.
+// The register blocks that fit 32 registers.
 struct Blocks : Vector512 {
   static constexpr int kLogitRows = 6, kLogitTiles = 4;
   static constexpr int kValueRows = 6, kValueVectors = 4;
-  static constexpr int kUnpackRows = 1 << 20;
 };
 
 }  // namespace

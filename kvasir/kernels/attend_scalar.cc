@@ -92,7 +92,6 @@ void UnpackF16(const uint16_t* src, float* dst, int64_t n) {
 }  // namespace
 
 const AttendKernels kAttendScalar = {
-    .unpack_rows = 2,
     .logits_f32 = Logits<float>,
     .logits_f16 = Logits<uint16_t>,
     .shape_row = ShapeRow,

@@ -1,9 +1,9 @@
 // The vector form of attend.h, written once over a 16-lane vector `V` (vector_avx512.h, ...) that
-// also says its register blocks (kLogitRows x kLogitTiles, kValueRows x kValueVectors) and
-// kUnpackRows.
+// also says its register blocks: kLogitRows x kLogitTiles, kValueRows x kValueVectors.
 // Included by one file per ISA, never by anything else.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -27,28 +27,25 @@ struct AttendSimd {
     }
   }
 
-  // Brings the line of vector j of each tile nearer, a few at a time between products: a burst
-  // would hold up the loads. Where two vectors share a line, even tiles ask at even j, odd at odd.
-  template <typename T, int kT>
-  static void FetchVectors(const void* const* tiles, int j) {
-    constexpr int kShare = 4 / sizeof(T);
-    for (int i = 0; i < kT; ++i) {
-      if ((i + j) % kShare == 0) V::Prefetch(static_cast<const T*>(tiles[i]) + j * 16);
-    }
-  }
-
-  // kR rows of q against kT tiles.
-  template <typename T, int kR, int kT>
+  // kR rows of q against kT tiles. Lines of `ahead` are asked for a few at a time between products:
+  // a burst would hold up the loads.
+  template <typename T, int kR, int kT, bool kFetch>
   static void LogitBlock(const float* q, int d, const void* const* k_tiles,
                          const void* const* ahead, float* x, int x_stride) {
     Reg acc[kR][kT];
     for (int r = 0; r < kR; ++r) {
       for (int i = 0; i < kT; ++i) acc[r][i] = V::Zero();
     }
+    // Where two channels share a line, even ones fetch for even tiles and odd ones for odd tiles.
+    constexpr int kShare = std::min<int>(4 / sizeof(T), kT);
     for (int j = 0; j < d; ++j) {
+      if constexpr (kFetch) {
+        for (int i = 0; i < kT; i += kShare) {
+          V::Prefetch(static_cast<const T*>(ahead[i + j % kShare]) + j * 16);
+        }
+      }
       Reg k[kT];
       for (int i = 0; i < kT; ++i) k[i] = LoadAs(static_cast<const T*>(k_tiles[i]) + j * 16);
-      if (ahead != nullptr) FetchVectors<T, kT>(ahead, j);
       for (int r = 0; r < kR; ++r) {
         const Reg qj = V::Set1(q[r * d + j]);
         for (int i = 0; i < kT; ++i) acc[r][i] = V::Fma(qj, k[i], acc[r][i]);
@@ -64,13 +61,17 @@ struct AttendSimd {
                         const void* const* ahead, float* x, int x_stride) {
     if constexpr (kR > 0) {
       int r = 0;
+      if (ahead != nullptr && n_row >= kR) {
+        LogitBlock<T, kR, kT, true>(q, d, k_tiles, ahead, x, x_stride);
+        ahead = nullptr;
+        r = kR;
+      }
       for (; r + kR <= n_row; r += kR) {
-        LogitBlock<T, kR, kT>(q + r * d, d, k_tiles, r == 0 ? ahead : nullptr, x + r * x_stride,
-                              x_stride);
+        LogitBlock<T, kR, kT, false>(q + r * d, d, k_tiles, ahead, x + r * x_stride, x_stride);
       }
       if (r < n_row) {
-        LogitRows<T, kT, kR - 1>(q + r * d, n_row - r, d, k_tiles, r == 0 ? ahead : nullptr,
-                                 x + r * x_stride, x_stride);
+        LogitRows<T, kT, kR - 1>(q + r * d, n_row - r, d, k_tiles, ahead, x + r * x_stride,
+                                 x_stride);
       }
     }
   }
@@ -144,7 +145,7 @@ struct AttendSimd {
   }
 
   // kR rows, kV vectors of channels, all tokens.
-  template <typename T, int kR, int kV>
+  template <typename T, int kR, int kV, bool kFetch>
   static void ValueBlock(const float* p, int p_stride, const void* const* v_tiles, int n_tile,
                          const void* const* ahead, int d_pad, int column, float* acc) {
     Reg out[kR][kV];
@@ -156,7 +157,7 @@ struct AttendSimd {
       for (int t = 0; t < 16; ++t) {
         Reg row[kV];
         for (int c = 0; c < kV; ++c) row[c] = LoadAs(v + t * d_pad + 16 * c);
-        if (ahead != nullptr) {
+        if constexpr (kFetch) {
           const T* next = static_cast<const T*>(ahead[i]) + column + t * d_pad;
           for (int c = 0; c < kV; c += 4 / sizeof(T)) V::Prefetch(next + 16 * c);
         }
@@ -176,13 +177,18 @@ struct AttendSimd {
                         int n_tile, const void* const* ahead, int d_pad, int column, float* acc) {
     if constexpr (kR > 0) {
       int r = 0;
+      if (ahead != nullptr && n_row >= kR) {
+        ValueBlock<T, kR, kV, true>(p, p_stride, v_tiles, n_tile, ahead, d_pad, column, acc);
+        ahead = nullptr;
+        r = kR;
+      }
       for (; r + kR <= n_row; r += kR) {
-        ValueBlock<T, kR, kV>(p + r * p_stride, p_stride, v_tiles, n_tile, r == 0 ? ahead : nullptr,
-                              d_pad, column, acc + r * d_pad);
+        ValueBlock<T, kR, kV, false>(p + r * p_stride, p_stride, v_tiles, n_tile, ahead, d_pad,
+                                     column, acc + r * d_pad);
       }
       if (r < n_row) {
-        ValueRows<T, kV, kR - 1>(p + r * p_stride, p_stride, n_row - r, v_tiles, n_tile,
-                                 r == 0 ? ahead : nullptr, d_pad, column, acc + r * d_pad);
+        ValueRows<T, kV, kR - 1>(p + r * p_stride, p_stride, n_row - r, v_tiles, n_tile, ahead,
+                                 d_pad, column, acc + r * d_pad);
       }
     }
   }
@@ -226,7 +232,6 @@ struct AttendSimd {
 
   static constexpr AttendKernels Table() {
     return {
-        .unpack_rows = V::kUnpackRows,
         .logits_f32 = Logits<float>,
         .logits_f16 = Logits<uint16_t>,
         .shape_row = ShapeRow,
