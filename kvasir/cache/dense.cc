@@ -12,11 +12,34 @@ namespace {
 
 int64_t TileCount(int64_t n_kv) { return (n_kv + kTileTokens - 1) / kTileTokens; }
 
-// Writes one token's key as a column and its value as a row of a tile.
-template <typename T>
-void PutKey(std::byte* tile, int slot, const T* k, int head_dim) {
-  T* column = reinterpret_cast<T*>(tile) + slot;
-  for (int j = 0; j < head_dim; ++j) column[j * kTileTokens] = k[j];
+// Writes one token's key as a column of a tile.
+void PutKey(const DenseLayout& layout, std::byte* tile, int slot, const float* k) {
+  const int d = layout.head_dim;
+  if (layout.k_format == TileFormat::kF32) {
+    float* column = reinterpret_cast<float*>(tile) + slot;
+    for (int j = 0; j < d; ++j) column[j * kTileTokens] = k[j];
+    return;
+  }
+  constexpr int kPart = 64;
+  uint16_t half[kPart];
+  uint16_t* column = reinterpret_cast<uint16_t*>(tile) + slot;
+  for (int first = 0; first < d; first += kPart) {
+    const int n = std::min(kPart, d - first);
+    ActiveAttendKernels().pack_f16(k + first, half, n);
+    for (int j = 0; j < n; ++j) column[(first + j) * kTileTokens] = half[j];
+  }
+}
+
+// Writes one token's value as a row of a tile.
+void PutValue(const DenseLayout& layout, std::byte* tile, int slot, const float* v) {
+  std::byte* rows = tile + layout.k_bytes();
+  const int64_t offset = int64_t{slot} * PaddedDim(layout.head_dim);
+  if (layout.v_format == TileFormat::kF32) {
+    std::memcpy(reinterpret_cast<float*>(rows) + offset, v,
+                static_cast<size_t>(layout.head_dim) * sizeof(float));
+  } else {
+    ActiveAttendKernels().pack_f16(v, reinterpret_cast<uint16_t*>(rows) + offset, layout.head_dim);
+  }
 }
 
 }  // namespace
@@ -90,28 +113,12 @@ Status Tail::Append(std::span<const int32_t> pos, const float* k_roped, const fl
     }
     tiles_.Append(std::move(*tile));
   }
-  const AttendKernels& kernels = ActiveAttendKernels();
-  std::vector<uint16_t> half(layout_.head_dim);
   for (size_t i = 0; i < pos.size(); ++i) {
-    const int64_t token = n_kv();
-    const int slot = static_cast<int>(token % kTileTokens);
-    std::byte* tile = tiles_[token / kTileTokens];
-    const float* k_row = k_roped + static_cast<int64_t>(i) * stride;
-    const float* v_row = v + static_cast<int64_t>(i) * stride;
-    if (layout_.k_format == TileFormat::kF16) {
-      kernels.pack_f16(k_row, half.data(), layout_.head_dim);
-      PutKey(tile, slot, half.data(), layout_.head_dim);
-    } else {
-      PutKey(tile, slot, k_row, layout_.head_dim);
-    }
-    std::byte* v_tile = tile + layout_.k_bytes();
-    const int64_t v_offset = int64_t{slot} * PaddedDim(layout_.head_dim);
-    if (layout_.v_format == TileFormat::kF16) {
-      kernels.pack_f16(v_row, reinterpret_cast<uint16_t*>(v_tile) + v_offset, layout_.head_dim);
-    } else {
-      std::memcpy(reinterpret_cast<float*>(v_tile) + v_offset, v_row,
-                  static_cast<size_t>(layout_.head_dim) * sizeof(float));
-    }
+    const int64_t row = static_cast<int64_t>(i) * stride;
+    const int slot = static_cast<int>(n_kv() % kTileTokens);
+    std::byte* tile = tiles_[n_kv() / kTileTokens];
+    PutKey(layout_, tile, slot, k_roped + row);
+    PutValue(layout_, tile, slot, v + row);
     pos_.Append(pos[i]);
   }
   if (!bias.empty() || !bias_.empty()) {

@@ -151,11 +151,13 @@ Status Segment::NextStep(const QueryRows& rows, int64_t begin, int64_t end, Atte
   return LoadAttendTiles(first_tile, n_tile, scratch, &step->run);
 }
 
-// Keys to bring nearer during `step`: those of as many tiles after it; null if none lie in memory.
-const void* const* Segment::KeysAfter(const Step& step, int64_t end, AttendScratch& scratch,
+// Keys to bring nearer during `step`: those of as many tiles after it, which the same thread will
+// most likely ask for next, in this call or another; null if none lie in memory.
+const void* const* Segment::KeysAfter(const Step& step, AttendScratch& scratch,
                                       TileRun* run) const {
   const int64_t first = step.first_token / kTileTokens + step.n_tile;
-  const int64_t n = std::min<int64_t>(step.n_tile, (end + kTileTokens - 1) / kTileTokens - first);
+  const int64_t n_held = (n_kv() + kTileTokens - 1) / kTileTokens;
+  const int64_t n = std::min<int64_t>(step.n_tile, n_held - first);
   if (n <= 0 || !tiles_in_place()) return nullptr;
   if (!LoadTiles(first, static_cast<int>(n), scratch, run).ok()) return nullptr;
   std::fill(run->k + n, run->k + step.n_tile, run->k[0]);
@@ -195,7 +197,7 @@ Status Segment::Attend(const QueryRows& rows, int64_t begin, int64_t end, int la
     }
     TileRun ahead;
     ValuesOf(step.run)(scratch.logits(), stride, rows.n_row, step.run.v, step.n_tile,
-                       KeysAfter(step, end, scratch, &ahead), states.d_pad, states.acc);
+                       KeysAfter(step, scratch, &ahead), states.d_pad, states.acc);
   }
   return Status::Ok();
 }

@@ -124,8 +124,7 @@ class Segment {
  private:
   struct Step;
   int StepTiles(const QueryRows& rows) const;
-  const void* const* KeysAfter(const Step& step, int64_t end, AttendScratch& scratch,
-                               TileRun* run) const;
+  const void* const* KeysAfter(const Step& step, AttendScratch& scratch, TileRun* run) const;
   Status NextStep(const QueryRows& rows, int64_t begin, int64_t end, AttendScratch& scratch,
                   int64_t token, Step* step) const;
 };

@@ -11,6 +11,8 @@ namespace {
 
 // Sealing unit of layers with a window: how coarsely old tokens are released.
 constexpr int64_t kWindowSeal = 4 * kTileTokens;
+// Enough for threads to end together, though some may be slower than others.
+constexpr int64_t kTasksPerThread = 8;
 
 // Keeps the error of the lowest task, so that what is reported does not depend on timing.
 class FirstError {
@@ -205,14 +207,22 @@ Status SequenceCache::Attend(int layer, const LayerQueries& queries, ThreadTeam&
   const int d_pad = PaddedDim(shape_.head_dim);
   const int64_t state_floats = StateFloats(block_tokens * group, d_pad);
   KVASIR_ASSIGN_OR_RETURN(float* memory, workspace.States(n_task * n_span * state_floats));
-  team.Run(n_task * n_span, [&](int64_t item, int thread) {
+  // A thread takes some spans in a row, so that what it reads streams.
+  const int64_t n_run =
+      std::clamp<int64_t>(n_task * n_span / (kTasksPerThread * team.size()), 1, n_span);
+  const int64_t n_part = (n_span + n_run - 1) / n_run;
+  team.Run(n_task * n_part, [&](int64_t item, int thread) {
     AttendScratch& scratch = workspace.thread(thread);
-    const RowBlock block = gather(item / n_span, scratch);
-    const StateView states = MakeStateView(memory + item * state_floats, block.rows.n_row, d_pad);
-    ResetStates(states);
-    Status status = list(layer, block.kv_head)
-                        .AttendSpan(block.rows, first_span + item % n_span, scratch, states);
-    if (!status.ok()) error.Set(item, std::move(status));
+    const int64_t task = item / n_part, begin = item % n_part * n_run;
+    const RowBlock block = gather(task, scratch);
+    for (int64_t span = begin; span < std::min(begin + n_run, n_span); ++span) {
+      const StateView states =
+          MakeStateView(memory + (task * n_span + span) * state_floats, block.rows.n_row, d_pad);
+      ResetStates(states);
+      Status status =
+          list(layer, block.kv_head).AttendSpan(block.rows, first_span + span, scratch, states);
+      if (!status.ok()) return error.Set(task * n_span + span, std::move(status));
+    }
   });
   KVASIR_RETURN_IF_ERROR(error.Take());
   for (int64_t task = 0; task < n_task; ++task) {
