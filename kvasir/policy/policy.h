@@ -24,8 +24,8 @@ struct PolicyTarget {
   std::function<bool(TokenId)> is_special;  // may be empty
   // The model's heads, for recipes that tell them apart: ModelFingerprint, and the probe that makes
   // a table where no file is given; may be empty.
-  std::string fingerprint;
-  std::function<Result<HeadTable>()> probe_heads;
+  std::string fingerprint = {};
+  std::function<Result<HeadTable>()> probe_heads = {};
 };
 
 // Immutable; safe to share between sequences.

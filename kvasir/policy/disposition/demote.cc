@@ -46,20 +46,21 @@ class Demote final : public Disposition {
       base += segment->n_kv();
     }
     leaving.insert(leaving.end(), input.evicted.begin(), input.evicted.end());
-    const size_t n_coded = leaving.size() / static_cast<size_t>(block_) * block_;
+    const int64_t n = static_cast<int64_t>(leaving.size()), n_coded = n / block_ * block_;
     KVASIR_ASSIGN_OR_RETURN(ListContents contents,
                             GatherKept(*input.list, input.kept, *input.arena));
-    const std::span<const int32_t> all(leaving);
+    KVASIR_ASSIGN_OR_RETURN(const TokenRows rows, ReadByPosition(*input.list, leaving));
     if (n_coded > 0) {
-      KVASIR_ASSIGN_OR_RETURN(TokenRows rows, ReadTokens(*input.list, all.first(n_coded)));
-      KVASIR_ASSIGN_OR_RETURN(std::shared_ptr<const Segment> coded, Encode(input, rows));
+      KVASIR_ASSIGN_OR_RETURN(std::shared_ptr<const Segment> coded, Encode(input, rows, n_coded));
       settled.push_back(std::move(coded));
     }
-    if (n_coded < leaving.size()) {
-      KVASIR_ASSIGN_OR_RETURN(TokenRows rows, ReadTokens(*input.list, all.subspan(n_coded)));
-      KVASIR_ASSIGN_OR_RETURN(std::shared_ptr<const Segment> dense,
-                              MakeDenseSegment(input.list->tail().layout(), *input.arena, rows.pos,
-                                               rows.k.data(), rows.v.data()));
+    if (n_coded < n) {
+      const int64_t first = n_coded * rows.head_dim;
+      KVASIR_ASSIGN_OR_RETURN(
+          std::shared_ptr<const Segment> dense,
+          MakeDenseSegment(input.list->tail().layout(), *input.arena,
+                           std::span(rows.pos).subspan(static_cast<size_t>(n_coded)),
+                           rows.k.data() + first, rows.v.data() + first));
       settled.push_back(std::move(dense));
     }
     contents.sealed.insert(contents.sealed.begin(), settled.begin(), settled.end());
@@ -68,13 +69,34 @@ class Demote final : public Disposition {
   }
 
  private:
-  Result<std::shared_ptr<const Segment>> Encode(const CutInput& input,
-                                                const TokenRows& rows) const {
+  // Left-overs of earlier cuts stand before tokens of lower positions.
+  static Result<TokenRows> ReadByPosition(const SegmentList& list,
+                                          std::span<const int32_t> tokens) {
+    KVASIR_ASSIGN_OR_RETURN(TokenRows rows, ReadTokens(list, tokens));
+    if (std::ranges::is_sorted(rows.pos)) return rows;
+    std::vector<int64_t> order(rows.pos.size());
+    std::iota(order.begin(), order.end(), int64_t{0});
+    std::ranges::sort(order, {}, [&](int64_t i) { return rows.pos[i]; });
+    TokenRows sorted;
+    sorted.head_dim = rows.head_dim;
+    for (int64_t i : order) {
+      sorted.pos.push_back(rows.pos[i]);
+      sorted.count.push_back(rows.count[i]);
+      sorted.k.insert(sorted.k.end(), rows.key(i).begin(), rows.key(i).end());
+      sorted.v.insert(sorted.v.end(), rows.value(i).begin(), rows.value(i).end());
+    }
+    return sorted;
+  }
+
+  // The first n of the rows.
+  Result<std::shared_ptr<const Segment>> Encode(const CutInput& input, const TokenRows& rows,
+                                                int64_t n) const {
+    const std::span<const int32_t> pos = std::span(rows.pos).first(static_cast<size_t>(n));
     CodecInput codec_input;
     codec_input.layer = input.layer;
     codec_input.kv_head = input.kv_head;
     codec_input.head_dim = rows.head_dim;
-    codec_input.pos = rows.pos;
+    codec_input.pos = pos;
     codec_input.arena = input.arena;
     codec_input.rope = input.rope;
     codec_input.rows = rows.k.data();
@@ -83,7 +105,7 @@ class Demote final : public Disposition {
     codec_input.rows = rows.v.data();
     KVASIR_ASSIGN_OR_RETURN(std::shared_ptr<const CodedPart> v, codec_->Encode(codec_input));
     return std::shared_ptr<const Segment>(std::make_shared<const CodedSegment>(
-        rows.head_dim, Positions(rows.pos), codec_->name(), std::move(k), std::move(v)));
+        rows.head_dim, Positions(pos), codec_->name(), std::move(k), std::move(v)));
   }
 
   std::shared_ptr<const KvCodec> codec_;
