@@ -111,7 +111,7 @@ Result<Kept> EngineKept(const Case& c, const std::string& text, size_t chunk) {
   KVASIR_ASSIGN_OR_RETURN(const auto model, LoadModel(kFixtures + c.model, {}));
   KVASIR_ASSIGN_OR_RETURN(const Recipe recipe, Recipe::Parse(text));
   const CacheShape shape = CacheShapeOf(model->spec);
-  KVASIR_ASSIGN_OR_RETURN(const auto policy, KvPolicy::Compile(recipe, {shape, {}}));
+  KVASIR_ASSIGN_OR_RETURN(const auto policy, KvPolicy::Compile(recipe, {.shape = shape}));
   ByteLedger ledger;
   ThreadTeam team(1);
   SlabArena arena(ledger, ByteKind::kKv);
@@ -119,7 +119,7 @@ Result<Kept> EngineKept(const Case& c, const std::string& text, size_t chunk) {
   KVASIR_ASSIGN_OR_RETURN(const auto pass,
                           ForwardPass::Create(model, n_token, n_token, team, ledger));
   SequenceCache cache(shape, TileFormat::kF32, TileFormat::kF32, arena);
-  PolicyRun run(policy, {&team, &pass->workspace(), &ledger, {}});
+  PolicyRun run(policy, {.team = &team, .workspace = &pass->workspace(), .ledger = &ledger});
   KVASIR_RETURN_IF_ERROR(run.Attach(cache));
   for (std::span<const TokenId> left = c.tokens; !left.empty();) {
     const auto now = left.first(std::min(chunk, left.size()));
@@ -216,6 +216,7 @@ const Method kMethods[] = {
     {"streaming", Side::kKvpress, "score=recency protect=sinks(4) budget=uniform({budget})"},
     {"streaming", Side::kKvpress, "streaming({budget},sinks=4)"},
     {"knorm", Side::kKvpress, "score=knorm budget=uniform({budget})"},
+    {"keydiff", Side::kKvpress, "score=keydiff budget=uniform({budget})"},
     {"tova", Side::kKvpress,
      "score=window(1) reduce=all protect=recent(1) budget=uniform({budget})"},
     {"observed", Side::kKvpress, "score=columns(mean) reduce=mean budget=uniform({budget})"},
@@ -241,8 +242,9 @@ const Method kMethods[] = {
 
 // Presses with fixtures whose score or keep rule is no part of the registry.
 const std::pair<std::string, std::string> kWithoutPart[] = {
-    {"criticalkv", "critical"}, {"expected_attention", "expected"},
-    {"keydiff", "keydiff"},     {"kvzip", "kvzip"},
+    {"criticalkv", "critical"},
+    {"expected_attention", "expected"},
+    {"kvzip", "kvzip"},
     {"lagkv", "lagkv"},
 };
 

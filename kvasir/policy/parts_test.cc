@@ -159,8 +159,7 @@ TEST(SignalTap, SumsColumnsAsTheExplicitMatrixDoes) {
 std::string Refusal(const std::string& text) {
   const auto recipe = Recipe::Parse(text);
   if (!recipe.ok()) return recipe.status().message();
-  const auto policy =
-      KvPolicy::Compile(*recipe, {.shape = {2, 4, 2, 64, {0, 0}}, .is_special = {}});
+  const auto policy = KvPolicy::Compile(*recipe, {.shape = {2, 4, 2, 64, {0, 0}}});
   return policy.ok() ? "" : policy.status().message();
 }
 

@@ -21,7 +21,7 @@ namespace kvasir {
 // What a policy must know of a model.
 struct PolicyTarget {
   CacheShape shape;
-  std::function<bool(TokenId)> is_special;  // may be empty
+  std::function<bool(TokenId)> is_special = {};  // may be empty
   // The model's heads, for recipes that tell them apart: ModelFingerprint, and the probe that makes
   // a table where no file is given; may be empty.
   std::string fingerprint = {};

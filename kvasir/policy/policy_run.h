@@ -26,9 +26,9 @@ struct RunResources {
   ThreadTeam* team = nullptr;
   AttendWorkspace* workspace = nullptr;
   ByteLedger* ledger = nullptr;
-  std::function<const Rope*(int layer)> rope;  // for codecs that store k_raw; may be empty
+  std::function<const Rope*(int layer)> rope = {};  // for codecs that store k_raw; may be empty
   // "Repeat the text above": what is asked before each part of a replayed prompt; may be empty.
-  std::vector<TokenId> replay_question;
+  std::vector<TokenId> replay_question = {};
 };
 
 // Branch state: signals, scores, what dispositions remember. Not thread-safe.
