@@ -173,9 +173,9 @@ Status Runner::FillByPrefill(int64_t depth) {
 }
 
 Status Runner::FillAtRandom(int64_t depth) {
-  if (policy_->evicts() || policy_->select != nullptr) {
+  if (policy_->evicts()) {
     return Status::InvalidArgument(
-        fmt::format("--fill random: {} chooses tokens by what they hold; expected --fill prefill",
+        fmt::format("--fill random: {} evicts tokens by what they hold; expected --fill prefill",
                     policy_->recipe().ToString()));
   }
   SequenceCache* const cache = sequence_.cache.get();

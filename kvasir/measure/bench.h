@@ -76,7 +76,7 @@ struct BenchOptions {
 
 // Runs the cases in order and hands over each result as it is known.
 // Errors: those of the recipe; kInvalidArgument for positions past 2^31, and for a random fill
-// under a recipe that chooses tokens by what they hold; those of the forward pass and of `sink`.
+// under a recipe that evicts tokens; those of the forward pass and of `sink`.
 Status RunBench(std::shared_ptr<const Model> model, const std::vector<BenchCase>& cases,
                 const BenchOptions& options, const std::function<Status(const BenchResult&)>& sink);
 

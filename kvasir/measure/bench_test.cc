@@ -128,7 +128,7 @@ TEST(RunBench, TakesRecipesThatSealAndThatEvict) {
                           .depth = {200, 60},
                           .n_thread = {1, 2},
                           .n_ubatch = {32},
-                          .kv = {"exact", "streaming:64"}};
+                          .kv = {"exact", "streaming:64", "int4h"}};
   int n = 0;
   const Status status = RunBench(model, ExpandGrid(grid), {.repetitions = 2, .read_bytes = 1 << 20},
                                  [&](const BenchResult&) {
@@ -136,10 +136,10 @@ TEST(RunBench, TakesRecipesThatSealAndThatEvict) {
                                    return Status::Ok();
                                  });
   EXPECT_TRUE(status.ok()) << status.ToString();
-  EXPECT_EQ(n, 16);
+  EXPECT_EQ(n, 24);
 }
 
-TEST(RunBench, RefusesRandomTokensUnderARecipeThatChooses) {
+TEST(RunBench, RefusesRandomTokensUnderARecipeThatEvicts) {
   const auto model = Fixture("llama");
   ASSERT_NE(model, nullptr);
   const Status status =
