@@ -16,6 +16,7 @@
 #include "kvasir/core/isa.h"
 #include "kvasir/core/thread_team.h"
 #include "kvasir/kernels/matmul.h"
+#include "kvasir/kernels/weight_stripes.h"
 
 namespace kvasir {
 namespace {
@@ -78,7 +79,8 @@ std::vector<float> RandomFloats(int64_t n) {
   return x;
 }
 
-// Copies of one matrix, back to back in the arena; its rows repeat with a period of 64.
+// Copies of one matrix, back to back in the arena, in stripes where its type has them; its rows
+// repeat with a period of 64.
 class Weights {
  public:
   Weights(TensorType type, Shape shape) {
@@ -87,11 +89,17 @@ class Weights {
     n_copy_ = kArenaBytes / matrix_bytes_;
     constexpr int64_t kPeriod = 64;
     const std::vector<float> x = RandomFloats(kPeriod * shape.cols);
-    for (int64_t r = 0; r < kPeriod; ++r) {
-      QuantizeRow(type, x.data() + r * shape.cols, Arena() + static_cast<size_t>(r) * w_.row_bytes,
-                  shape.cols);
-    }
     const size_t period = kPeriod * w_.row_bytes;
+    std::vector<std::byte> rows(period);
+    for (int64_t r = 0; r < kPeriod; ++r) {
+      QuantizeRow(type, x.data() + r * shape.cols,
+                  rows.data() + static_cast<size_t>(r) * w_.row_bytes, shape.cols);
+    }
+    std::memcpy(Arena(), rows.data(), period);
+    w_.striped = HasStripes(type);
+    if (w_.striped) {
+      StripeRows({type, kPeriod, shape.cols, rows.data(), w_.row_bytes}, 0, kPeriod, Arena());
+    }
     const size_t used = n_copy_ * matrix_bytes_;
     for (size_t at = period; at < used; at += period) {
       std::memcpy(Arena() + at, Arena(), std::min(period, used - at));
@@ -122,7 +130,8 @@ class Product {
   }
 
   bool MatchesScalar() {
-    const Tensor part = weights.Next().Rows(0, std::min<int64_t>(rows_, 48));
+    Tensor part = weights.Next();
+    part.rows = std::min<int64_t>(rows_, 48);
     const Isa isa = ActiveIsa();
     MatMul(part, Aligned(prepared_), n_token_, y_.data(), part.rows, team_);
     const std::vector<float> y(y_.begin(), y_.begin() + part.rows * n_token_);

@@ -1,6 +1,7 @@
 // Speed beside other engines' bench programs, on the same model, in one sitting.
 //
 //   peers --kvasir build/kvasir --llama-bench PATH --ik-llama-bench PATH -m MODEL,... [-d 0,4096]
+//         [--kv exact --kv quest:64] [--peer-kv f16,q8_0] [-o SAMPLES.json] [--plot GROWTH.svg]
 //
 // Programs take turns (A B C, A B C, ...), so that what else the machine does meets all of them;
 // a ratio compares runs of the same round. Each peer runs at its best: flash attention on, and
@@ -28,6 +29,7 @@
 #include "kvasir/measure/bench.h"
 #include "kvasir/measure/machine.h"
 #include "kvasir/measure/statistics.h"
+#include "kvasir/measure/svg_plot.h"
 
 namespace kvasir {
 namespace {
@@ -41,8 +43,9 @@ struct Args {
   std::vector<int64_t> depths = {0};
   int64_t n_thread = 0;
   int64_t n_round = 3;
+  std::vector<std::string> kv = {"exact"}, peer_kv = {"f16"};
   std::string fill = "random";
-  std::string json;
+  std::string json, plot;
 };
 
 std::vector<cli::Option> Options(Args& args) {
@@ -69,19 +72,50 @@ std::vector<cli::Option> Options(Args& args) {
        .help = "threads; 0 takes the CPUs this process may use",
        .target = &args.n_thread},
       {.names = {"--rounds"}, .metavar = "N", .help = "turns", .target = &args.n_round, .min = 1},
+      {.names = {"--kv"},
+       .metavar = "RECIPE ...",
+       .help = "this program's caches; given again, one recipe more",
+       .target = &args.kv},
+      {.names = {"--peer-kv"},
+       .metavar = "TYPE,...",
+       .help = "the peers' caches, keys and values alike",
+       .target = &args.peer_kv,
+       .comma_list = true},
       {.names = {"--fill"},
        .metavar = "HOW",
        .help = "how this program reaches a depth; peers compute it",
        .target = &args.fill,
        .choices = {"prefill", "random"}},
       {.names = {"-o"}, .metavar = "FILE", .help = "where the samples go", .target = &args.json},
+      {.names = {"--plot"},
+       .metavar = "FILE",
+       .help = "SVG of the time of a generated token against the depth, of the first model",
+       .target = &args.plot},
   };
 }
 
 struct Program {
   std::string name;
   std::string path;
+  std::string kv;
+
+  bool is_ours() const { return name == "kvasir"; }
+  std::string label() const { return name + " " + kv; }
 };
+
+std::vector<Program> Programs(const Args& args) {
+  std::vector<Program> programs;
+  const auto add = [&](const char* name, const std::string& path,
+                       const std::vector<std::string>& caches) {
+    for (const std::string& kv : caches) {
+      if (!path.empty()) programs.push_back({name, path, kv});
+    }
+  };
+  add("kvasir", args.kvasir, args.kv);
+  add("llama.cpp", args.llama, args.peer_kv);
+  add("ik_llama.cpp", args.ik, args.peer_kv);
+  return programs;
+}
 
 std::vector<std::string> CommandLine(const Program& program, const Args& args,
                                      const std::string& model, int64_t depth) {
@@ -91,9 +125,9 @@ std::vector<std::string> CommandLine(const Program& program, const Args& args,
   const auto add = [&](std::initializer_list<std::string> more) {
     words.insert(words.end(), more);
   };
-  if (program.name == "kvasir") add({"bench", "--fill", args.fill});
+  if (program.is_ours()) add({"bench", "--fill", args.fill, "--kv", program.kv});
   add({"-m", model, "-t", t, "-r", "1", "-o", "json"});
-  if (program.name != "kvasir") add({"-fa", "1"});
+  if (!program.is_ours()) add({"-fa", "1", "-ctk", program.kv, "-ctv", program.kv});
   if (program.name == "ik_llama.cpp") {
     add({"-rtr", "1", "-p", depth > 0 ? "0" : p, "-n", depth > 0 ? "0" : n});
     if (depth > 0 && args.n_gen > 0) add({"-gp", d + "," + n});
@@ -146,7 +180,7 @@ Result<std::map<std::string, double>> Rates(const std::string& text, int64_t dep
   return rates;
 }
 
-// Rates per round, one list a program; a peer may lack a test.
+// Rates per round by the program's label; a peer may lack a test.
 using Samples = std::map<std::string, std::vector<double>>;
 
 std::vector<double> Ratios(const std::vector<double>& ours, const std::vector<double>& theirs) {
@@ -157,47 +191,90 @@ std::vector<double> Ratios(const std::vector<double>& ours, const std::vector<do
   return ratios;
 }
 
-Json Describe(const std::string& model, const std::string& test, const Samples& samples) {
+// What each of our caches comes to beside each peer.
+Json Describe(const std::vector<Program>& programs, const std::string& model,
+              const std::string& test, int64_t depth, const Samples& samples) {
   Json row = {{"model", std::filesystem::path(model).filename().string()},
               {"test", test},
+              {"depth", depth},
               {"samples_ts", samples}};
-  const auto ours = samples.find("kvasir");
-  for (const auto& [name, theirs] : samples) {
-    if (name == "kvasir" || ours == samples.end()) continue;
-    const Summary ratio = Summarize(Ratios(ours->second, theirs));
-    row["ratio_to"][name] = {{"median", ratio.median},
-                             {"min", ratio.min},
-                             {"max", ratio.max},
-                             {"best_to_best", Summarize(ours->second).max / Summarize(theirs).max}};
+  for (const Program& ours : programs) {
+    for (const Program& peer : programs) {
+      const auto a = samples.find(ours.label()), b = samples.find(peer.label());
+      if (!ours.is_ours() || peer.is_ours() || a == samples.end() || b == samples.end()) continue;
+      const Summary ratio = Summarize(Ratios(a->second, b->second));
+      row["ratios"][ours.label()][peer.label()] = {
+          {"median", ratio.median},
+          {"min", ratio.min},
+          {"max", ratio.max},
+          {"best_to_best", Summarize(a->second).max / Summarize(b->second).max}};
+    }
   }
   return row;
 }
 
-void PrintRow(const Json& row) {
-  const auto rates = row["samples_ts"].get<Samples>();
-  std::string line =
-      fmt::format("| {} | {} |", row["model"].get<std::string>(), row["test"].get<std::string>());
-  for (const char* name : {"kvasir", "llama.cpp", "ik_llama.cpp"}) {
-    const auto at = rates.find(name);
-    if (at == rates.end()) {
-      line += " |";
-    } else {
-      const Summary s = Summarize(at->second);
-      line += fmt::format(" {:.2f} ({:.2f} to {:.2f}) |", s.median, s.min, s.max);
-    }
+std::string ShowSummary(const Summary& s) {
+  return fmt::format("{:.2f} ({:.2f} to {:.2f})", s.median, s.min, s.max);
+}
+
+void PrintHeader(const std::vector<Program>& programs) {
+  std::string names = "| model | test | program | t/s |", rule = "| --- | --- | --- | --- |";
+  for (const Program& peer : programs) {
+    if (peer.is_ours()) continue;
+    names += fmt::format(" to {} |", peer.label());
+    rule += " --- |";
   }
-  for (const char* name : {"llama.cpp", "ik_llama.cpp"}) {
-    if (!row.contains("ratio_to") || !row["ratio_to"].contains(name)) {
-      line += " |";
-    } else {
-      const Json& r = row["ratio_to"][name];
-      line += fmt::format(" {:.2f} ({:.2f} to {:.2f}), best {:.2f} |", r["median"].get<double>(),
-                          r["min"].get<double>(), r["max"].get<double>(),
-                          r["best_to_best"].get<double>());
+  fmt::print("{}\n{}\n", names, rule);
+}
+
+void PrintRow(const std::vector<Program>& programs, const Json& row) {
+  const auto samples = row["samples_ts"].get<Samples>();
+  for (const Program& program : programs) {
+    const auto at = samples.find(program.label());
+    if (at == samples.end()) continue;
+    std::string line = fmt::format("| {} | {} | {} | {} |", row["model"].get<std::string>(),
+                                   row["test"].get<std::string>(), program.label(),
+                                   ShowSummary(Summarize(at->second)));
+    for (const Program& peer : programs) {
+      if (peer.is_ours()) continue;
+      const auto theirs = samples.find(peer.label());
+      const bool both = program.is_ours() && theirs != samples.end();
+      line += both
+                  ? fmt::format(" {} |", ShowSummary(Summarize(Ratios(at->second, theirs->second))))
+                  : " |";
     }
+    fmt::print("{}\n", line);
   }
-  fmt::print("{}\n", line);
   std::fflush(stdout);
+}
+
+// Milliseconds of a generated token by depth, a line a program.
+std::string GrowthPlot(const std::vector<Program>& programs, const Json& rows) {
+  Plot plot = {.title = "Time of a generated token",
+               .x = {.label = "tokens held", .from_zero = true},
+               .y = {.label = "ms", .from_zero = true}};
+  for (const Program& program : programs) {
+    PlotSeries series = {.name = program.label(), .mark = Mark::kLineAndPoints};
+    for (const Json& row : rows) {
+      const auto samples = row["samples_ts"].get<Samples>();
+      const auto at = samples.find(program.label());
+      if (row["model"] != rows.front()["model"] || at == samples.end() ||
+          !row["test"].get<std::string>().starts_with("tg")) {
+        continue;
+      }
+      series.x.push_back(row["depth"].get<double>());
+      series.y.push_back(1e3 / Summarize(at->second).median);
+    }
+    plot.series.push_back(std::move(series));
+  }
+  return PlotSvg(plot);
+}
+
+Status WriteText(const std::string& path, const std::string& text) {
+  std::ofstream file(path);
+  file << text << '\n';
+  if (!file.flush()) return Status::IoError(fmt::format("{}: cannot write", path));
+  return Status::Ok();
 }
 
 Status Compare(const Args& args, const std::vector<Program>& programs, const std::string& model,
@@ -206,17 +283,17 @@ Status Compare(const Args& args, const std::vector<Program>& programs, const std
   for (int64_t round = 1; round <= args.n_round; ++round) {
     for (const Program& program : programs) {
       fmt::print(stderr, "{}, depth {}, round {} of {}: {}\n", model, depth, round, args.n_round,
-                 program.name);
+                 program.label());
       const std::vector<std::string> words = CommandLine(program, args, model, depth);
       if (program.name == "ik_llama.cpp" && depth > 0 && args.n_gen == 0) continue;
       KVASIR_ASSIGN_OR_RETURN(const std::string text, Output(words));
       KVASIR_ASSIGN_OR_RETURN(const auto rates, Rates(text, depth));
-      for (const auto& [test, rate] : rates) tests[test][program.name].push_back(rate);
+      for (const auto& [test, rate] : rates) tests[test][program.label()].push_back(rate);
     }
   }
   for (const auto& [test, samples] : tests) {
-    report["rows"].push_back(Describe(model, test, samples));
-    PrintRow(report["rows"].back());
+    report["rows"].push_back(Describe(programs, model, test, depth, samples));
+    PrintRow(programs, report["rows"].back());
   }
   return Status::Ok();
 }
@@ -229,32 +306,21 @@ Status Run(std::span<const std::string> words) {
   if (!go_on) return Status::Ok();
   if (args.models.empty()) return Status::InvalidArgument("-m: expected the path of a model");
   if (args.n_thread == 0) args.n_thread = ThreadTeam::AvailableCpus();
-  std::vector<Program> programs;
-  for (const auto& [name, path] :
-       {std::pair{"kvasir", args.kvasir}, {"llama.cpp", args.llama}, {"ik_llama.cpp", args.ik}}) {
-    if (!path.empty()) programs.push_back({name, path});
-  }
+  const std::vector<Program> programs = Programs(args);
   const Machine machine = DescribeMachine();
   Json report = {{"cpu", machine.cpu}, {"n_thread", args.n_thread}, {"isa", machine.isa},
                  {"fill", args.fill},  {"rounds", args.n_round},    {"rows", Json::array()}};
-  fmt::print(
-      "{}, {} threads; median (min to max) of {} alternating rounds; ratios of the same "
-      "round, and of the best runs\n\n",
-      machine.cpu, args.n_thread, args.n_round);
-  fmt::print(
-      "| model | test | kvasir t/s | llama.cpp t/s | ik_llama.cpp t/s | to llama.cpp | to "
-      "ik_llama.cpp |\n| --- | --- | --- | --- | --- | --- | --- |\n");
+  fmt::print("{}, {} threads; median (min to max) of {} alternating rounds, ratios by round\n\n",
+             machine.cpu, args.n_thread, args.n_round);
+  PrintHeader(programs);
   for (const std::string& model : args.models) {
     for (const int64_t depth : args.depths) {
       KVASIR_RETURN_IF_ERROR(Compare(args, programs, model, depth, report));
     }
   }
-  if (!args.json.empty()) {
-    std::ofstream file(args.json);
-    file << report.dump(1) << '\n';
-    if (!file.flush()) return Status::IoError(fmt::format("{}: cannot write", args.json));
-  }
-  return Status::Ok();
+  if (!args.json.empty()) KVASIR_RETURN_IF_ERROR(WriteText(args.json, report.dump(1)));
+  if (args.plot.empty()) return Status::Ok();
+  return WriteText(args.plot, GrowthPlot(programs, report["rows"]));
 }
 
 }  // namespace

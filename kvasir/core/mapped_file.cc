@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -63,6 +64,16 @@ Result<std::shared_ptr<const MappedFile>> MappedFile::Open(const std::string& pa
 
 MappedFile::~MappedFile() {
   if (data_ != nullptr) munmap(const_cast<std::byte*>(data_), size_);
+}
+
+void MappedFile::ReleasePages(std::span<const std::byte> bytes) const {
+  constexpr uintptr_t kPage = 4096;
+  const auto address = [](const std::byte* p) { return reinterpret_cast<uintptr_t>(p); };
+  const uintptr_t begin = std::max(address(data_), address(bytes.data()));
+  const uintptr_t end =
+      std::min(address(data_) + size_, address(bytes.data()) + bytes.size()) / kPage * kPage;
+  const uintptr_t first = (begin + kPage - 1) / kPage * kPage;
+  if (first < end) madvise(reinterpret_cast<void*>(first), end - first, MADV_DONTNEED);
 }
 
 Result<std::string> ReadFile(const std::string& path, size_t max_bytes) {

@@ -22,6 +22,9 @@ class MappedFile {
 
   std::span<const std::byte> bytes() const { return {data_, size_}; }
   const std::string& path() const { return path_; }
+  // Lets whole pages of the part of `bytes` that lies in this file go; the system reads them again
+  // when they are touched.
+  void ReleasePages(std::span<const std::byte> bytes) const;
 
  private:
   MappedFile(std::string path, const std::byte* data, size_t size)

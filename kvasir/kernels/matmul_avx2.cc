@@ -103,6 +103,12 @@ struct Avx2 {
   }
   static F HighHalf(I dwords) { return LowHalf(Shr<16>(dwords)); }
 
+  static void LoadTransposed(StripesAt at, I* out) {
+    for (int j = 0; j < 4; ++j) out[j] = LoadAs<I>(at.p + 64 * j + 4 * at.lane);
+  }
+  static I LoadDword(StripesAt at) { return LoadAs<I>(at.p + 4 * at.lane); }
+  static F LoadHalf(StripesAt at) { return _mm256_cvtph_ps(LoadAs<__m128i>(at.p + 2 * at.lane)); }
+
   // The low four bits of each dword, one to bit 4 of each of its bytes: the product makes four
   // copies, each one bit short of the next byte.
   static I SpreadToFifthBits(I high) {

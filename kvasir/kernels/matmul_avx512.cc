@@ -56,6 +56,9 @@ struct Avx512 {
   // acc + code . q over 4 * n columns; q is broadcast to every row.
   template <int kMaxCode, int n>
   static I Dot(I acc, const I* code, const std::byte* q) {
+    if constexpr (n == 8) {  // two chains: one alone would wait for itself
+      return Add(Dot<kMaxCode, 4>(acc, code, q), Dot<kMaxCode, 4>(Zero(), code + 4, q + 16));
+    }
 #pragma GCC unroll 8
     for (int i = 0; i < n; ++i) acc = _mm512_dpbusd_epi32(acc, code[i], Broadcast(q + 4 * i));
     return acc;
@@ -105,6 +108,12 @@ struct Avx512 {
     const I start = _mm512_set1_epi64(0x1f1e1d1c3f3e3d3c);
     return And(_mm512_multishift_epi64_epi8(start, high), 0x10101010);
   }
+
+  static void LoadTransposed(StripesAt at, I* out) {
+    for (int j = 0; j < 4; ++j) out[j] = _mm512_loadu_si512(at.p + 64 * j);
+  }
+  static I LoadDword(StripesAt at) { return _mm512_loadu_si512(at.p); }
+  static F LoadHalf(StripesAt at) { return _mm512_cvtph_ps(LoadAs<__m256i>(at.p)); }
 
   // Weights that are floats: kStep columns of every row at once, handed over in ascending order, or
   // one. A step is a whole cache line of each row, since rows that lie a power of two apart would

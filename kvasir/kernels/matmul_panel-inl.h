@@ -1,5 +1,5 @@
 // The matrix product over panels, written once for every vector class V (see matmul_avx512.cc for
-// its members). One token reads the weights in place; more tokens share a panel unpacked to
+// its members). Few tokens read stripes, or floats, in place; else tokens share a panel unpacked to
 // scratch, a chunk of columns at a time, so that scratch is small and stays in the first cache.
 // Partial results wait in y between chunks, which leaves each chain as it is.
 #pragma once
@@ -11,6 +11,7 @@
 #include "kvasir/kernels/activations-inl.h"
 #include "kvasir/kernels/matmul_kernels.h"
 #include "kvasir/kernels/panel_formats-inl.h"
+#include "kvasir/kernels/weight_stripes.h"
 
 namespace kvasir {
 namespace {
@@ -28,11 +29,12 @@ const uint8_t* NextPanel(PanelAt at, int64_t b, size_t block_bytes) {
   return at.p + V::kLanes * (at.stride + static_cast<size_t>(b) * block_bytes);
 }
 
-template <class V, size_t kBlockBytes, class Unpacked>
+// Stripes are one run of bytes, which the machine itself reads ahead.
+template <size_t kBlockBytes, class Unpacked>
 struct Direct {
-  PanelAt at;
+  StripesAt at;
   Unpacked operator[](int64_t b) const {
-    return Unpacked(at + static_cast<size_t>(b) * kBlockBytes, NextPanel<V>(at, b, kBlockBytes));
+    return Unpacked(at + static_cast<size_t>(b) * kBlockBytes);
   }
 };
 
@@ -42,23 +44,22 @@ struct Direct {
 
 template <class V, class Codec>
 struct Family32 {
+  static constexpr bool kStripes = true;
   static constexpr int64_t kElements = 32;
   static constexpr size_t kBytes = Codec::kBytes;
   static constexpr int64_t kChunk = 1024;
   struct Packed : PanelBlock32<V, Codec::kHasMin> {
     Packed() = default;
-    Packed(PanelAt at, const uint8_t* next) {
-      Prefetch(next, V::kLanes * kBytes);
-      Codec::Load(at, *this);
-    }
+    explicit Packed(StripesAt at) { Codec::Load(at, *this); }
   };
-  using Source = Direct<V, kBytes, Packed>;
+  using Source = Direct<kBytes, Packed>;
 
   static const std::byte* Advance(const std::byte* tile, int nt, int64_t n_block) {
     return tile + static_cast<size_t>(n_block) * Record32{nt}.bytes();
   }
 
-  static void Pack(PanelAt at, int64_t n_block, Packed* packed) {
+  template <class At>
+  static void Pack(At at, int64_t n_block, Packed* packed) {
     for (int64_t b = 0; b < n_block; ++b) {
       Codec::Load(at + static_cast<size_t>(b) * kBytes, packed[b]);
     }
@@ -89,6 +90,7 @@ struct Family32 {
 
 template <class V, class Codec>
 struct Family256 {
+  static constexpr bool kStripes = true;
   static constexpr int64_t kElements = 256;
   static constexpr size_t kBytes = Codec::kBytes;
   static constexpr int64_t kChunk = 1024;
@@ -101,26 +103,31 @@ struct Family256 {
   };
   struct Unpacked {
     Header header;
-    mutable typename Codec::Reader reader;
-    const uint8_t* next;
-    Unpacked(PanelAt at, const uint8_t* next) : reader(at), next(next) { header.Load(at); }
-    PanelPair<V> Pair(int p) const {
-      constexpr size_t kQuarter = V::kLanes * kBytes / 4;
-      Prefetch(next + static_cast<size_t>(p) * kQuarter, kQuarter);
+    mutable typename Codec::template Reader<StripesAt> reader;
+    const uint8_t* ahead;  // two blocks
+    explicit Unpacked(StripesAt at) : reader(at), ahead(at.p + 2 * kStripeRows * kBytes) {
+      header.Load(at);
+    }
+    [[gnu::always_inline]] PanelPair<V> Pair(int p) const {
+      if constexpr (!Codec::kFrontToBack) {  // the machine does not see what comes next
+        constexpr size_t kQuarter = kStripeRows * kBytes / 4;
+        Prefetch(ahead + static_cast<size_t>(p) * kQuarter, kQuarter);
+      }
       return reader(p);
     }
   };
-  using Source = Direct<V, kBytes, Unpacked>;
+  using Source = Direct<kBytes, Unpacked>;
 
   static const std::byte* Advance(const std::byte* tile, int nt, int64_t n_block) {
     return tile + static_cast<size_t>(n_block) * Record256{nt}.bytes();
   }
 
-  static void Pack(PanelAt at, int64_t n_block, Packed* packed) {
+  template <class At>
+  static void Pack(At at, int64_t n_block, Packed* packed) {
     for (int64_t b = 0; b < n_block; ++b) {
-      const PanelAt block = at + static_cast<size_t>(b) * kBytes;
+      const At block = at + static_cast<size_t>(b) * kBytes;
       packed[b].header.Load(block);
-      typename Codec::Reader reader(block);
+      typename Codec::template Reader<At> reader(block);
       for (int p = 0; p < 4; ++p) packed[b].pair[p] = reader(p);
     }
   }
@@ -201,6 +208,7 @@ struct Family256 {
 // Floats: a block is one column.
 template <class V, class Float>
 struct FamilyFloat {
+  static constexpr bool kStripes = false;
   static constexpr int64_t kElements = 1;
   static constexpr size_t kBytes = Float::kBytes;
   static constexpr int64_t kChunk = 256;
@@ -304,17 +312,36 @@ class PanelProduct {
   void Panel(int64_t row, int n_row) {
     const bool one_tile = token_end_ - token_begin_ <= kTokenTile;
     const int64_t n_block = call_.w.cols / Family::kElements;
-    const int64_t chunk = one_tile && n_row == V::kLanes ? n_block : kChunkBlocks;
-    for (int64_t b = 0; b < n_block; b += chunk) {
-      const int64_t n = std::min(chunk, n_block - b);
-      const PanelAt at = At(row, n_row, b, n);
-      if (one_tile) {
-        Tiles(typename Family::Source{at}, row, n_row, b, n);
-      } else {
-        Family::Pack(at, n, packed_);
-        Tiles<const typename Family::Packed*>(packed_, row, n_row, b, n);
+    if constexpr (Family::kStripes) {
+      if (call_.w.striped && row < call_.w.rows / kStripeRows * kStripeRows) {
+        const StripesAt at = Stripes(row);
+        if (one_tile) return Tiles(typename Family::Source{at}, row, n_row, 0, n_block);
+        return Chunks(row, n_row, [&](int64_t b, int64_t) {
+          return at + static_cast<size_t>(b) * Family::kBytes;
+        });
       }
+    } else if (one_tile && n_row == V::kLanes) {
+      return Tiles(typename Family::Source{At(row, n_row, 0, n_block)}, row, n_row, 0, n_block);
     }
+    Chunks(row, n_row, [&](int64_t b, int64_t n) { return At(row, n_row, b, n); });
+  }
+
+  // A panel through scratch; where(b, n) is where n blocks from b on lie.
+  template <class Where>
+  void Chunks(int64_t row, int n_row, const Where& where) {
+    const int64_t n_block = call_.w.cols / Family::kElements;
+    for (int64_t b = 0; b < n_block; b += kChunkBlocks) {
+      const int64_t n = std::min(kChunkBlocks, n_block - b);
+      Family::Pack(where(b, n), n, packed_);
+      Tiles<const typename Family::Packed*>(packed_, row, n_row, b, n);
+    }
+  }
+
+  StripesAt Stripes(int64_t row) const {
+    const int64_t lane = row % kStripeRows;
+    return {reinterpret_cast<const uint8_t*>(call_.w.data) +
+                static_cast<size_t>(row - lane) * call_.w.row_bytes,
+            static_cast<size_t>(lane)};
   }
 
   // Adds blocks [b, b + n_block) of the panel to the results of every token.

@@ -13,11 +13,13 @@
 // The chain starts from 0. The integers stay below 2^31: the largest is q6_k's with
 // 16 groups * 128 * 16 * 63 * 127.
 #include <cmath>
+#include <vector>
 
 #include "kvasir/kernels/activations-inl.h"
 #include "kvasir/kernels/half.h"
 #include "kvasir/kernels/matmul_kernels.h"
 #include "kvasir/kernels/quants.h"
+#include "kvasir/kernels/weight_stripes.h"
 
 namespace kvasir {
 namespace {
@@ -149,8 +151,13 @@ DotRow DotRowOf(TensorType type) {
 void RowsScalar(const MatMulCall& call, int64_t row_begin, int64_t row_end, int64_t token_begin,
                 int64_t token_end) {
   const DotRow dot = DotRowOf(call.w.type);
+  std::vector<std::byte> copy(call.w.striped ? call.w.row_bytes : 0);
   for (int64_t row = row_begin; row < row_end; ++row) {
     const std::byte* weights = call.w.data + static_cast<size_t>(row) * call.w.row_bytes;
+    if (call.w.striped) {
+      CopyRow(call.w, row, copy.data());
+      weights = copy.data();
+    }
     for (int64_t token = token_begin; token < token_end; ++token) {
       const int64_t t0 = token / kTokenTile * kTokenTile;
       const TokenColumn a{call.Tile(t0), call.TileTokens(t0), static_cast<int>(token - t0)};

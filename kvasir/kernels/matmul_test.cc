@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "kvasir/core/isa.h"
+#include "kvasir/kernels/weight_stripes.h"
 
 namespace kvasir {
 namespace {
@@ -74,6 +75,17 @@ bool SameBits(const std::vector<float>& a, const std::vector<float>& b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }
 
+// The same weights in stripes.
+Problem Striped(const Problem& plain) {
+  Problem p = plain;
+  p.bytes.assign(static_cast<size_t>(p.w.rows) * p.w.row_bytes + 1, std::byte{0});
+  StripeRows(plain.w, 0, std::min<int64_t>(32, p.w.rows), p.bytes.data() + 1);
+  if (p.w.rows > 32) StripeRows(plain.w, 32, p.w.rows, p.bytes.data() + 1);
+  p.w.data = p.bytes.data() + 1;
+  p.w.striped = true;
+  return p;
+}
+
 class EveryType : public testing::TestWithParam<TensorType> {};
 
 // Against dequantised weights and unrounded activations in double.
@@ -94,6 +106,32 @@ TEST_P(EveryType, ScalarProductIsNearTheExactOne) {
       }
       const double tolerance = std::sqrt(power) * (rounded ? 0.1 : 1e-5);
       ASSERT_NEAR(y[t * (p.w.rows + 3) + r], exact, tolerance) << "row " << r << " token " << t;
+    }
+  }
+}
+
+TEST_P(EveryType, StripesGiveTheBitsOfRows) {
+  const TensorType type = GetParam();
+  if (!HasStripes(type)) GTEST_SKIP() << "floats lie in rows";
+  const auto block = static_cast<int64_t>(InfoOf(type).block_elements);
+  for (int64_t rows : {1, 15, 16, 17, 40, 64, 75}) {
+    for (int64_t n_token : {1, 2, 8, 9, 20}) {
+      const Problem rows_of(type, rows, block * (1 + rows % 5), n_token, 0,
+                            static_cast<uint32_t>(rows * 100 + n_token));
+      const Problem striped = Striped(rows_of);
+      std::vector<std::byte> row(rows_of.w.row_bytes);
+      for (int64_t r = 0; r < rows; ++r) {
+        CopyRow(striped.w, r, row.data());
+        ASSERT_EQ(std::memcmp(row.data(), rows_of.w.data + static_cast<size_t>(r) * row.size(),
+                              row.size()),
+                  0)
+            << "row " << r;
+      }
+      const std::vector<float> expected = rows_of.Run(Isa::kScalar, 1);
+      for (Isa isa : RunnableIsas()) {
+        ASSERT_TRUE(SameBits(striped.Run(isa, 2), expected))
+            << IsaName(isa) << " rows " << rows << " tokens " << n_token;
+      }
     }
   }
 }

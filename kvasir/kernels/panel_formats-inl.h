@@ -19,9 +19,16 @@ struct PanelAt {
   PanelAt operator+(size_t bytes) const { return {p + bytes, stride}; }
 };
 
+// The same in stripes (weight_stripes.h), for the rows from `lane` of the run on.
+struct StripesAt {
+  const uint8_t* p;
+  size_t lane;
+  StripesAt operator+(size_t bytes) const { return {p + 16 * bytes, lane}; }
+};
+
 // The 16 bytes at `at` of every row hold 32 nibbles.
-template <class V>
-void LoadNibbles(PanelAt at, typename V::I* code) {
+template <class V, class At>
+void LoadNibbles(At at, typename V::I* code) {
   typename V::I raw[4];
   V::LoadTransposed(at, raw);
   for (int i = 0; i < 4; ++i) {
@@ -30,8 +37,8 @@ void LoadNibbles(PanelAt at, typename V::I* code) {
   }
 }
 
-template <class V>
-void LoadTransposed32(PanelAt at, typename V::I* out) {
+template <class V, class At>
+void LoadTransposed32(At at, typename V::I* out) {
   V::LoadTransposed(at, out);
   V::LoadTransposed(at + 16, out + 4);
 }
@@ -57,7 +64,8 @@ struct PanelQ8_0 {
   static constexpr bool kHasMin = false;
   static constexpr int kMaxCode = 255;  // where codes stay signed, their magnitude is up to 128
   static constexpr int kOffsetShift = V::kSignedBytes ? 0 : 7;
-  static void Load(PanelAt at, PanelBlock32<V, false>& block) {
+  template <class At>
+  static void Load(At at, PanelBlock32<V, false>& block) {
     block.d = V::LoadHalf(at);
     LoadTransposed32<V>(at + 2, block.code);
     if constexpr (!V::kSignedBytes) {
@@ -72,7 +80,8 @@ struct PanelQ4_0 {
   static constexpr bool kHasMin = false;
   static constexpr int kMaxCode = 15;
   static constexpr int kOffsetShift = 3;
-  static void Load(PanelAt at, PanelBlock32<V, false>& block) {
+  template <class At>
+  static void Load(At at, PanelBlock32<V, false>& block) {
     block.d = V::LoadHalf(at);
     LoadNibbles<V>(at + 2, block.code);
   }
@@ -84,7 +93,8 @@ struct PanelQ4_1 {
   static constexpr bool kHasMin = true;
   static constexpr int kMaxCode = 15;
   static constexpr int kOffsetShift = 0;
-  static void Load(PanelAt at, PanelBlock32<V, true>& block) {
+  template <class At>
+  static void Load(At at, PanelBlock32<V, true>& block) {
     const auto header = V::LoadDword(at);
     block.d = V::LowHalf(header);
     block.m = V::HighHalf(header);
@@ -107,7 +117,8 @@ struct PanelQ5_0 {
   static constexpr bool kHasMin = false;
   static constexpr int kMaxCode = 31;
   static constexpr int kOffsetShift = 4;
-  static void Load(PanelAt at, PanelBlock32<V, false>& block) {
+  template <class At>
+  static void Load(At at, PanelBlock32<V, false>& block) {
     block.d = V::LoadHalf(at);
     LoadNibbles<V>(at + 6, block.code);
     AddFifthBits<V>(V::LoadDword(at + 2), block.code);
@@ -120,7 +131,8 @@ struct PanelQ5_1 {
   static constexpr bool kHasMin = true;
   static constexpr int kMaxCode = 31;
   static constexpr int kOffsetShift = 0;
-  static void Load(PanelAt at, PanelBlock32<V, true>& block) {
+  template <class At>
+  static void Load(At at, PanelBlock32<V, true>& block) {
     const auto header = V::LoadDword(at);
     block.d = V::LowHalf(header);
     block.m = V::HighHalf(header);
@@ -146,7 +158,8 @@ struct RangeHeader {
   typename V::I scale[8];
   typename V::I pairs[4];
 
-  void Load(PanelAt at) {
+  template <class At>
+  void Load(At at) {
     typename V::I raw[4];
     V::LoadTransposed(at, raw);
     d = V::LowHalf(raw[0]);
@@ -183,7 +196,8 @@ struct SymmetricHeader {
   typename V::I scale[16];
   typename V::I pairs[8];
 
-  void Load(PanelAt at) {
+  template <class At>
+  void Load(At at) {
     d = V::LoadHalf(at + 208);
     typename V::I raw[4];
     V::LoadTransposed(at + 192, raw);
@@ -204,15 +218,17 @@ struct PanelQ4_K {
   using Header = RangeHeader<V>;
   static constexpr size_t kBytes = 144;
   static constexpr int kRun = 32;
+  static constexpr bool kFrontToBack = true;  // how blocks in stripes are read
   static constexpr int kMaxCode = 15;
   // The runs of 32 that pair `p` holds.
   static constexpr int Run(int p, int half) { return 2 * p + half; }
 
   // Gives the pairs of one super-block, which must stay readable.
+  template <class At>
   struct Reader {
-    PanelAt at;
-    explicit Reader(PanelAt block) : at(block) {}
-    PanelPair<V> operator()(int p) const {
+    At at;
+    explicit Reader(At block) : at(block) {}
+    [[gnu::always_inline]] PanelPair<V> operator()(int p) const {
       PanelPair<V> pair;
       typename V::I raw[8];
       LoadTransposed32<V>(at + 16 + 32 * static_cast<size_t>(p), raw);
@@ -230,15 +246,17 @@ struct PanelQ5_K {
   using Header = RangeHeader<V>;
   static constexpr size_t kBytes = 176;
   static constexpr int kRun = 32;
+  static constexpr bool kFrontToBack = true;  // how blocks in stripes are read
   static constexpr int kMaxCode = 31;
   static constexpr int Run(int p, int half) { return 2 * p + half; }
 
+  template <class At>
   struct Reader {
-    PanelAt at;
+    At at;
     typename V::I high[8];
-    explicit Reader(PanelAt block) : at(block) { LoadTransposed32<V>(block + 16, high); }
+    explicit Reader(At block) : at(block) { LoadTransposed32<V>(block + 16, high); }
     // Pairs must be asked for in order: each takes two bits off `high`.
-    PanelPair<V> operator()(int p) {
+    [[gnu::always_inline]] PanelPair<V> operator()(int p) {
       PanelPair<V> pair;
       typename V::I raw[8];
       LoadTransposed32<V>(at + 48 + 32 * static_cast<size_t>(p), raw);
@@ -259,15 +277,17 @@ struct PanelQ6_K {
   using Header = SymmetricHeader<V>;
   static constexpr size_t kBytes = 210;
   static constexpr int kRun = 16;
+  static constexpr bool kFrontToBack = false;  // how blocks in stripes are read
   static constexpr int kMaxCode = 63;
   static constexpr int Run(int p, int half) { return 4 * (p / 2) + p % 2 + 2 * half; }
 
+  template <class At>
   struct Reader {
-    PanelAt at;
+    At at;
     typename V::I high[8];
-    explicit Reader(PanelAt block) : at(block) { LoadTransposed32<V>(at + 128, high); }
+    explicit Reader(At block) : at(block) { LoadTransposed32<V>(at + 128, high); }
     // Pairs must be asked for in order: each takes two bits off `high`, which serves two of them.
-    PanelPair<V> operator()(int p) {
+    [[gnu::always_inline]] PanelPair<V> operator()(int p) {
       if (p == 2) LoadTransposed32<V>(at + 160, high);
       PanelPair<V> pair;
       typename V::I raw[8];

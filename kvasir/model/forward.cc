@@ -51,6 +51,7 @@ Result<std::unique_ptr<ForwardPass>> ForwardPass::Create(std::shared_ptr<const M
   }
   std::unique_ptr<ForwardPass> pass(
       new ForwardPass(std::move(model), n_ctx, max_chunk, team, ledger));
+  KVASIR_ASSIGN_OR_RETURN(pass->striped_, StripedWeights::Make(*pass->model_, team));
   KVASIR_ASSIGN_OR_RETURN(pass->workspace_,
                           AttendWorkspace::Create(CacheShapeOf(spec), team.size(), ledger));
   return pass;
@@ -59,7 +60,7 @@ Result<std::unique_ptr<ForwardPass>> ForwardPass::Create(std::shared_ptr<const M
 Status ForwardPass::Grow(int64_t n_token) {
   if (n_token <= capacity_) return Status::Ok();
   const ModelSpec& s = model_->spec;
-  const Weights& w = model_->weights;
+  const Weights& w = weights();
   size_t prepared = 0;
   const auto consider = [&](const Tensor& tensor, int64_t rows) {
     if (!tensor.empty())
@@ -189,14 +190,14 @@ void ForwardPass::AddResidual(float* out, const std::vector<float>& post_norm) {
 Status ForwardPass::Layers(SequenceCache& cache, LayerObserver* observer) {
   for (int layer = 0; layer < model_->spec.n_layer; ++layer) {
     KVASIR_RETURN_IF_ERROR(Attention(layer, cache, observer));
-    FeedForward(model_->weights.layers[layer]);
+    FeedForward(weights().layers[layer]);
   }
   return Status::Ok();
 }
 
 Status ForwardPass::Attention(int layer, SequenceCache& cache, LayerObserver* observer) {
   const ModelSpec& s = model_->spec;
-  const LayerWeights& w = model_->weights.layers[layer];
+  const LayerWeights& w = weights().layers[layer];
   Buffers& b = buffers_;
   Norm(b.x.data(), w.attn_norm, b.normed.data(), n_token_);
   Project(w.wq, w.bq, b.normed.data(), b.q.data());
@@ -237,12 +238,12 @@ void ForwardPass::FeedForward(const LayerWeights& w) {
 Status ForwardPass::Logits(LogitsWanted wanted, const LogitsSink& sink) {
   if (wanted == LogitsWanted::kNone) return Status::Ok();
   const ModelSpec& s = model_->spec;
-  const Tensor& output = model_->weights.output;
+  const Tensor& output = weights().output;
   void* activations = Aligned(buffers_.prepared);
   for (int64_t first = wanted == LogitsWanted::kAll ? 0 : n_token_ - 1; first < n_token_;
        first += kLogitRows) {
     const int64_t n = std::min(kLogitRows, n_token_ - first);
-    Norm(&buffers_.x[first * s.n_embd], model_->weights.output_norm, buffers_.normed.data(), n);
+    Norm(&buffers_.x[first * s.n_embd], weights().output_norm, buffers_.normed.data(), n);
     PrepareActivations(output.type, buffers_.normed.data(), output.cols, n, output.cols,
                        activations, team_);
     MatMul(output, activations, n, buffers_.logits.data(), s.n_vocab, team_);

@@ -12,6 +12,7 @@
 #include "kvasir/core/thread_team.h"
 #include "kvasir/model/model.h"
 #include "kvasir/model/rope.h"
+#include "kvasir/model/striped_weights.h"
 
 namespace kvasir {
 
@@ -37,7 +38,8 @@ CacheShape CacheShapeOf(const ModelSpec& spec);
 // team's size or on how tokens are divided into chunks, to the bit.
 class ForwardPass {
  public:
-  // `n_ctx`: positions a sequence may reach. `max_chunk`: tokens per Run.
+  // `n_ctx`: positions a sequence may reach. `max_chunk`: tokens per Run. Takes over the model's
+  // weights: see StripedWeights.
   static Result<std::unique_ptr<ForwardPass>> Create(std::shared_ptr<const Model> model,
                                                      int32_t n_ctx, int32_t max_chunk,
                                                      ThreadTeam& team, ByteLedger& ledger);
@@ -76,7 +78,10 @@ class ForwardPass {
     team_.Run(n, [&](int64_t t, int) { f(t); });
   }
 
+  const Weights& weights() const { return striped_->weights(); }
+
   std::shared_ptr<const Model> model_;
+  std::unique_ptr<const StripedWeights> striped_;
   const int32_t n_ctx_, max_chunk_;
   ThreadTeam& team_;
   ByteLedger& ledger_;

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "kvasir/core/mapped_file.h"
 #include "kvasir/kernels/tensor.h"
 #include "kvasir/model/tokenizer.h"
 #include "kvasir/status.h"
@@ -109,7 +110,7 @@ struct Model {
   std::string file_kind;  // "gguf v3", "hf"
   uint64_t n_parameters = 0;
   uint64_t weight_bytes = 0;                       // of the mapped tensors
-  std::vector<std::shared_ptr<const void>> files;  // what the views borrow from
+  std::vector<std::shared_ptr<const MappedFile>> files;  // what the views borrow from
 };
 
 struct LoadOptions {

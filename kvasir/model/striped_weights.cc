@@ -1,0 +1,67 @@
+#include "kvasir/model/striped_weights.h"
+
+#include <algorithm>
+
+#include "kvasir/kernels/weight_stripes.h"
+
+namespace kvasir {
+namespace {
+
+constexpr int64_t kTaskRows = 8 * kStripeRows;
+constexpr int64_t kStepBytes = int64_t{8} << 20;
+
+int64_t Bytes(const Tensor& w) {
+  const int64_t bytes = w.rows * static_cast<int64_t>(w.row_bytes);
+  return (bytes + 63) / 64 * 64;
+}
+
+std::vector<Tensor*> Quantised(Weights& weights) {
+  std::vector<Tensor*> all;
+  const auto add = [&](Tensor& w) {
+    if (!w.empty() && w.rows >= kStripeRows && HasStripes(w.type)) all.push_back(&w);
+  };
+  for (LayerWeights& w : weights.layers) {
+    for (Tensor* t : {&w.wq, &w.wk, &w.wv, &w.wo, &w.w_gate, &w.w_up, &w.w_down}) add(*t);
+  }
+  add(weights.output);
+  return all;
+}
+
+// Writes `w` to `to`, a few megabytes at a time, whose pages in the file are then let go.
+void Stripe(const Model& model, const Tensor& w, std::byte* to, ThreadTeam& team) {
+  const int64_t row_bytes = static_cast<int64_t>(w.row_bytes);
+  const int64_t n_task = std::max<int64_t>(1, kStepBytes / (kTaskRows * row_bytes));
+  for (int64_t row = 0; row < w.rows; row += n_task * kTaskRows) {
+    const int64_t n_row = std::min(n_task * kTaskRows, w.rows - row);
+    team.Run((n_row + kTaskRows - 1) / kTaskRows, [&](int64_t task, int) {
+      const int64_t begin = row + task * kTaskRows;
+      StripeRows(w, begin, std::min(row + n_row, begin + kTaskRows), to);
+    });
+    const std::span<const std::byte> done(w.data + row * row_bytes,
+                                          static_cast<size_t>(n_row * row_bytes));
+    for (const auto& file : model.files) file->ReleasePages(done);
+  }
+}
+
+}  // namespace
+
+Result<std::unique_ptr<const StripedWeights>> StripedWeights::Make(const Model& model,
+                                                                   ThreadTeam& team) {
+  std::unique_ptr<StripedWeights> striped(new StripedWeights(model.weights));
+  const std::vector<Tensor*> matrices = Quantised(striped->weights_);
+  int64_t bytes = 0;
+  for (const Tensor* w : matrices) bytes += Bytes(*w);
+  if (bytes > 0) {
+    KVASIR_ASSIGN_OR_RETURN(striped->memory_, striped->arena_.Allocate(bytes));
+  }
+  std::byte* to = striped->memory_.data();
+  for (Tensor* w : matrices) {
+    Stripe(model, *w, to, team);
+    w->data = to;
+    w->striped = true;
+    to += Bytes(*w);
+  }
+  return std::unique_ptr<const StripedWeights>(std::move(striped));
+}
+
+}  // namespace kvasir

@@ -1,0 +1,50 @@
+#include "kvasir/model/striped_weights.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "kvasir/core/file_testing.h"
+#include "kvasir/kernels/weight_stripes.h"
+#include "kvasir/model/gguf_model.h"
+#include "kvasir/model/gguf_testing.h"
+
+namespace kvasir {
+namespace {
+
+TEST(StripedWeights, HoldEveryRowOfTheModel) {
+  const TemporaryDirectory folder;
+  for (const char* type : {"q8_0", "q6_k", "f16"}) {
+    SCOPED_TRACE(type);
+    const std::string path = folder.Write(
+        "model.gguf", testing_gguf::TinyModel("tiny-llama3", FindTensorType(type)->type));
+    const auto model = LoadGgufModel(path, {});
+    ASSERT_TRUE(model.ok()) << model.status().ToString();
+    ThreadTeam team(2);
+    const auto striped = StripedWeights::Make(**model, team);
+    ASSERT_TRUE(striped.ok());
+    const Weights &from = (*model)->weights, &to = (*striped)->weights();
+    const auto expect_same = [](const Tensor& a, const Tensor& b) {
+      EXPECT_EQ(b.striped, HasStripes(a.type) && a.rows >= kStripeRows);
+      std::vector<std::byte> x(a.row_bytes), y(b.row_bytes);
+      for (int64_t r = 0; r < a.rows; ++r) {
+        CopyRow(a, r, x.data());  // read from the file again: its pages were let go
+        CopyRow(b, r, y.data());
+        ASSERT_EQ(x, y) << "row " << r;
+      }
+    };
+    for (size_t i = 0; i < from.layers.size(); ++i) {
+      const LayerWeights &a = from.layers[i], &b = to.layers[i];
+      expect_same(a.wq, b.wq);
+      expect_same(a.wv, b.wv);
+      expect_same(a.w_down, b.w_down);
+      EXPECT_EQ(a.ffn_norm, b.ffn_norm);
+    }
+    expect_same(from.output, to.output);
+    EXPECT_EQ(to.token_embd.data, from.token_embd.data);
+  }
+}
+
+}  // namespace
+}  // namespace kvasir
