@@ -3,7 +3,9 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
@@ -29,6 +31,7 @@ struct Args {
   int64_t length = 0;
   AuditOptions audit;
   std::string output = "table";
+  std::string json, html;  // files
 };
 
 std::vector<Option> AuditOptionTable(Args& args) {
@@ -80,7 +83,11 @@ std::vector<Option> AuditOptionTable(Args& args) {
            .metavar = "FORMAT",
            .help = "what to print",
            .target = &args.output,
-           .choices = {"table", "json"}}};
+           .choices = {"table", "json"}},
+          {.names = {"--json"},
+           .metavar = "FILE",
+           .help = "write the JSON to a file too",
+           .target = &args.json}};
 }
 
 bool IsChatFile(const std::string& path) { return path.ends_with(".json"); }
@@ -107,6 +114,15 @@ Status Shorten(int64_t length, std::vector<TokenId>* tokens) {
   }
   tokens->resize(static_cast<size_t>(length));
   return Status::Ok();
+}
+
+template <typename Make>
+Status WriteReport(const std::string& path, const Make& make) {
+  if (path.empty()) return Status::Ok();
+  std::ofstream file(path, std::ios::binary);
+  file << make() << std::flush;
+  if (file.good()) return Status::Ok();
+  return Status::IoError(fmt::format("{}: {}", path, std::strerror(errno)));
 }
 
 Status Run(std::span<const std::string> words) {
@@ -137,9 +153,10 @@ Status Run(std::span<const std::string> words) {
   };
   KVASIR_ASSIGN_OR_RETURN(const Audit audit, RunAudit(model, tokens, args.audit, team));
   bar.Clear();
-  const std::string text = AuditTable(audit);
+  const std::string text = args.output == "json" ? AuditJson(audit) : AuditTable(audit);
   std::fwrite(text.data(), 1, text.size(), stdout);
-  return Status::Ok();
+  std::fflush(stdout);
+  return WriteReport(args.json, [&] { return AuditJson(audit); });
 }
 
 }  // namespace

@@ -203,9 +203,9 @@ Status Auditor::AddBaselines(Audit* audit) {
     }
     const double head_bytes = static_cast<double>(row.cost.full_layer_bytes) /
                               static_cast<double>(n_full * shape.n_kv_head);
-    for (const std::string_view pattern : EqualBytesBaselines(row.cuts_in_decode)) {
-      KVASIR_ASSIGN_OR_RETURN(const std::string baseline,
-                              SolveBaseline(pattern, shape.head_dim, plan, head_bytes));
+    KVASIR_ASSIGN_OR_RETURN(const std::vector<std::string> baselines,
+                            SolveBaselines(shape.head_dim, plan, head_bytes, row.cuts_in_decode));
+    for (const std::string& baseline : baselines) {
       KVASIR_ASSIGN_OR_RETURN(const Recipe recipe, Recipe::Parse(baseline));
       if (recipe.ToString() == row.parts) continue;
       KVASIR_RETURN_IF_ERROR(AddBaseline(baseline, {&row.recipe, 1}, audit));

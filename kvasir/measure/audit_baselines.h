@@ -17,16 +17,13 @@ struct ReadingPlan {
   int32_t n_ubatch = 512;
 };
 
-// Recipes in which {} stands for a number of tokens: sinks with the newest tokens, and random
-// tokens. `cuts_in_decode`: random ones go during decode too, as in the recipe they stand beside.
-std::vector<std::string_view> EqualBytesBaselines(bool cuts_in_decode);
-
-// The recipe whose bytes at the end of the text come nearest to `head_bytes` in every
-// (layer, kv head). `pattern` is one of the above: it chooses by positions alone, so that a head of
-// zeros tells. Where it cannot hold so little, the result is the least it can.
-// Errors: those of the recipe.
-Result<std::string> SolveBaseline(std::string_view pattern, int head_dim, const ReadingPlan& plan,
-                                  double head_bytes);
+// Sinks with the newest tokens, and random tokens with sinks and the newest: the recipes of these
+// kinds whose bytes at the end of the text come nearest to `head_bytes` in every (layer, kv head).
+// They choose by positions alone, so that a head of zeros tells. Random tokens go during decode too
+// where `cuts_in_decode`, as in the recipe they stand beside, and where they must to hold so
+// little. Errors: those of the recipes.
+Result<std::vector<std::string>> SolveBaselines(int head_dim, const ReadingPlan& plan,
+                                                double head_bytes, bool cuts_in_decode);
 
 // What one (layer, kv head) holds at the end of the text under a recipe as above.
 Result<int64_t> SimulatedHeadBytes(std::string_view recipe, int head_dim, const ReadingPlan& plan);
