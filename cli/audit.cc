@@ -87,7 +87,11 @@ std::vector<Option> AuditOptionTable(Args& args) {
           {.names = {"--json"},
            .metavar = "FILE",
            .help = "write the JSON to a file too",
-           .target = &args.json}};
+           .target = &args.json},
+          {.names = {"--html"},
+           .metavar = "FILE",
+           .help = "write a page with plots, which needs nothing beside itself",
+           .target = &args.html}};
 }
 
 bool IsChatFile(const std::string& path) { return path.ends_with(".json"); }
@@ -156,7 +160,8 @@ Status Run(std::span<const std::string> words) {
   const std::string text = args.output == "json" ? AuditJson(audit) : AuditTable(audit);
   std::fwrite(text.data(), 1, text.size(), stdout);
   std::fflush(stdout);
-  return WriteReport(args.json, [&] { return AuditJson(audit); });
+  KVASIR_RETURN_IF_ERROR(WriteReport(args.json, [&] { return AuditJson(audit); }));
+  return WriteReport(args.html, [&] { return AuditHtml(audit); });
 }
 
 }  // namespace
