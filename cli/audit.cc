@@ -67,6 +67,9 @@ std::vector<Option> AuditOptionTable(Args& args) {
            .help = "add sinks and the newest tokens, and random tokens, at the bytes of every "
                    "recipe, and rotated q8_0 and q4_0",
            .target = &args.audit.baselines},
+          {.names = {"--heads"},
+           .help = "map where the heads of the model look",
+           .target = &args.audit.heads},
           {.names = {"--mem"},
            .metavar = "BYTES",
            .help = "limit on weights, KV, indexes, scratch and the shadow together: 512M, 4G; 0 = "

@@ -21,6 +21,7 @@ th,td{padding:.25rem .55rem;text-align:right;border-bottom:1px solid #8884}
 th:first-child,td:first-child{text-align:left;position:sticky;left:0;background:Canvas}
 tr.baseline td{opacity:.75}
 svg{display:block;height:auto;margin:.6rem 0}
+.plot svg{min-width:34rem}
 p,li{max-width:44rem}
 .small{font-size:.82rem;opacity:.8}
 .maps{display:grid;grid-template-columns:repeat(auto-fit,minmax(15rem,1fr));gap:.8rem}
@@ -67,7 +68,7 @@ Plot QualityAgainstBytes(const Audit& audit) {
 }
 
 // Means of at most this many stretches of positions.
-constexpr size_t kStretches = 120;
+constexpr size_t kStretches = 48;
 
 void AddMeans(const PositionErrors& errors, PlotSeries* series) {
   const size_t n = errors.pos.size(), n_part = std::min(n, kStretches);
@@ -88,8 +89,9 @@ Plot ErrorByPosition(const Audit& audit, bool prompt) {
   plot.title = prompt ? "Error by position of the prompt" : "Error by position, fed one at a time";
   plot.x = {.label = "position"};
   plot.y = {.label = "KL, nats", .log = true};
+  int color = 0;
   for (const RecipeAudit* r : Asked(audit)) {
-    PlotSeries series = {.name = r->recipe};
+    PlotSeries series = {.name = r->recipe, .color = color++};
     AddMeans(prompt ? r->prefill : r->decode, &series);
     plot.series.push_back(std::move(series));
   }
@@ -126,8 +128,8 @@ Plot MemoryOverTime(const Audit& audit) {
   plot.x = {.label = "tokens read"};
   plot.y = {.label = "KV bytes", .from_zero = true, .show = Bytes};
   plot.rules = {{static_cast<double>(audit.n_prefill), "prompt ends"}};
-  const auto add = [&](const std::string& name, const StreamCost& cost) {
-    PlotSeries series = {.name = name};
+  const auto add = [&](const std::string& name, const StreamCost& cost, int color) {
+    PlotSeries series = {.name = name, .color = color};
     const size_t n = cost.memory.size(), every = n / 400 + 1;
     for (size_t i = 0; i < n; ++i) {
       if (i % every != 0 && i + 1 < n) continue;
@@ -136,8 +138,10 @@ Plot MemoryOverTime(const Audit& audit) {
     }
     plot.series.push_back(std::move(series));
   };
-  add("exact", audit.exact.cost);
-  for (const RecipeAudit* r : Asked(audit)) add(r->recipe, r->cost);
+  constexpr int kGrey = 8;
+  add("exact", audit.exact.cost, kGrey);
+  int color = 0;
+  for (const RecipeAudit* r : Asked(audit)) add(r->recipe, r->cost, color++);
   return plot;
 }
 
@@ -158,6 +162,31 @@ std::string Table(const Audit& audit) {
     html += Cells(TableRow(audit, r), "td") + "</tr>\n";
   }
   return html + "</tbody></table></div>\n";
+}
+
+// Scrolls sideways where the screen is narrow.
+std::string Framed(const Plot& plot) {
+  return "<div class=\"scroll plot\">" + PlotSvg(plot) + "</div>\n";
+}
+
+std::string Heads(const HeadMap& heads) {
+  std::string html = "<div class=\"maps\">";
+  const auto add = [&](std::string title, const std::vector<float>& values) {
+    html += "<div>" +
+            HeatMapSvg({.title = std::move(title),
+                        .row_label = "layer",
+                        .column_label = "head",
+                        .n_row = heads.n_layer,
+                        .n_column = heads.n_head,
+                        .values = {values.begin(), values.end()}}) +
+            "</div>\n";
+  };
+  add(fmt::format("first {} tokens", heads.n_sink), heads.sink);
+  add(fmt::format("newest {} tokens", heads.n_local), heads.local);
+  add("farther away", heads.far);
+  add("induction", heads.induction);
+  add("echo", heads.echo);
+  return html + "</div>\n";
 }
 
 std::string Paragraph(std::string_view text) {
@@ -182,16 +211,25 @@ std::string AuditHtml(const Audit& audit) {
       "are baselines: sinks and the newest tokens, or random tokens, at the bytes of the row "
       "above, "
       "and rotated q8_0 and q4_0 as fixed points.");
-  html += "<h2>Quality and bytes</h2>\n" + PlotSvg(QualityAgainstBytes(audit));
+  html += "<h2>Quality and bytes</h2>\n" + Framed(QualityAgainstBytes(audit));
   html +=
       Paragraph("Lower and further left is better. Rows without error stand at the lower edge.");
-  html += "<h2>Where the errors are</h2>\n" + PlotSvg(ErrorByPosition(audit, /*prompt=*/false));
-  html += PlotSvg(ErrorByPosition(audit, /*prompt=*/true)) + PlotSvg(ErrorByLayer(audit));
+  html += "<h2>Where the errors are</h2>\n" + Framed(ErrorByPosition(audit, /*prompt=*/false));
+  html += Framed(ErrorByPosition(audit, /*prompt=*/true)) + Framed(ErrorByLayer(audit));
   html += Paragraph(
       "By position: means over stretches. By layer: full lines are the recipe's own stream, with "
       "the errors of all layers and steps before in it; dashed lines put the exact queries to the "
       "recipe's cache.");
-  html += "<h2>Memory</h2>\n" + PlotSvg(MemoryOverTime(audit));
+  html += "<h2>Memory</h2>\n" + Framed(MemoryOverTime(audit));
+  if (audit.heads) {
+    html += "<h2>Heads</h2>\n" + Heads(*audit.heads);
+    html += Paragraph(
+        "Shares of attention by layer (down) and head (across), over the last queries of each "
+        "chunk "
+        "of the prompt. Induction and echo: attention to what followed an earlier occurrence of "
+        "the "
+        "token, and to that occurrence, in random text that repeats. Darker is more.");
+  }
   if (!audit.notes.empty()) {
     html += "<h2>Notes</h2>\n<ul>";
     for (const std::string& note : audit.notes) html += "<li>" + EscapeXml(note) + "</li>";

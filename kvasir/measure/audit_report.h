@@ -27,5 +27,7 @@ std::vector<std::string> TableRow(const Audit& audit, const RecipeAudit& recipe)
 std::vector<std::string> ExactRow(const Audit& audit);
 // What was measured, on what and with what, a line each.
 std::vector<std::string> AuditHeading(const Audit& audit);
+// What the letters of HeadMapText mean.
+std::string HeadsCaption(const HeadMap& heads);
 
 }  // namespace kvasir

@@ -120,6 +120,13 @@ std::vector<size_t> TableOrder(const Audit& audit) {
   return order;
 }
 
+std::string HeadsCaption(const HeadMap& heads) {
+  return fmt::format(
+      "heads, by what gets most of their attention: S the first {} tokens, L the newest {}, F what "
+      "is farther away, - none of them; * finds what was there before",
+      heads.n_sink, heads.n_local);
+}
+
 std::string AuditTable(const Audit& audit) {
   std::vector<std::vector<std::string>> rows = {TableHeader(), ExactRow(audit)};
   for (const size_t i : TableOrder(audit)) rows.push_back(TableRow(audit, audit.recipes[i]));
@@ -132,6 +139,7 @@ std::string AuditTable(const Audit& audit) {
       "relative L2 of\nwhat attention gives, mean over layers; =: a baseline at the same bytes, or "
       "a "
       "fixed point\n";
+  if (audit.heads) text += '\n' + HeadsCaption(*audit.heads) + ":\n" + HeadMapText(*audit.heads);
   for (const std::string& note : audit.notes) text += "note: " + note + '\n';
   return text;
 }

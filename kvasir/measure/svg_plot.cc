@@ -19,7 +19,7 @@ constexpr std::array<std::string_view, 10> kPalette = {"#2a78c8", "#e08214", "#3
                                                        "#7a5fb5", "#8c6d31", "#5aae61", "#d6604d",
                                                        "#5b6b7b", "#b8a000"};
 
-constexpr double kWidth = 760, kHeight = 400;  // without the legend
+constexpr double kWidth = 660, kHeight = 400;  // without the legend
 constexpr double kLeft = 70, kRight = 20, kTop = 34, kBottom = 52;
 constexpr double kCharWidth = 6.4, kLineHeight = 17;  // of text of 11.5 px
 
