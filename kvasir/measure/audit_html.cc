@@ -87,7 +87,7 @@ void AddMeans(const PositionErrors& errors, PlotSeries* series) {
 Plot ErrorByPosition(const Audit& audit, bool prompt) {
   Plot plot;
   plot.title = prompt ? "Error by position of the prompt" : "Error by position, fed one at a time";
-  plot.x = {.label = "position"};
+  plot.x = {.label = "position", .whole = true};
   plot.y = {.label = "KL, nats", .log = true};
   int color = 0;
   for (const RecipeAudit* r : Asked(audit)) {
@@ -101,7 +101,7 @@ Plot ErrorByPosition(const Audit& audit, bool prompt) {
 Plot ErrorByLayer(const Audit& audit) {
   Plot plot;
   plot.title = "Error of attention by layer";
-  plot.x = {.label = "layer"};
+  plot.x = {.label = "layer", .whole = true};
   plot.y = {.label = "relative L2 error, mean", .log = true};
   const auto add = [&](std::string name, const std::vector<LayerError>& errors, bool isolated,
                        int color) {
@@ -125,8 +125,11 @@ Plot ErrorByLayer(const Audit& audit) {
 Plot MemoryOverTime(const Audit& audit) {
   Plot plot;
   plot.title = "Memory over time";
-  plot.x = {.label = "tokens read"};
+  plot.x = {.label = "tokens read", .whole = true};
   plot.y = {.label = "KV bytes", .from_zero = true, .show = Bytes};
+  while (plot.y.tick_unit * 1024 < static_cast<double>(audit.exact.cost.kv_bytes)) {
+    plot.y.tick_unit *= 1024;
+  }
   plot.rules = {{static_cast<double>(audit.n_prefill), "prompt ends"}};
   const auto add = [&](const std::string& name, const StreamCost& cost, int color) {
     PlotSeries series = {.name = name, .color = color};

@@ -20,7 +20,7 @@ constexpr std::array<std::string_view, 10> kPalette = {"#2a78c8", "#e08214", "#3
                                                        "#5b6b7b", "#b8a000"};
 
 constexpr double kWidth = 660, kHeight = 400;  // without the legend
-constexpr double kLeft = 70, kRight = 20, kTop = 34, kBottom = 52;
+constexpr double kLeft = 84, kRight = 20, kTop = 34, kBottom = 52;
 constexpr double kCharWidth = 6.4, kLineHeight = 17;  // of text of 11.5 px
 
 std::string Text(double x, double y, std::string_view anchor, std::string_view text,
@@ -57,7 +57,7 @@ class Scale {
   }
   const std::vector<double>& ticks() const { return ticks_; }
   std::string Show(double tick) const {
-    return axis_.show ? axis_.show(tick) : fmt::format("{:.3g}", tick);
+    return axis_.show ? axis_.show(tick) : fmt::format("{:.6g}", tick);
   }
 
  private:
@@ -83,8 +83,13 @@ Scale::Scale(const PlotAxis& axis, std::vector<double> values, double from, doub
   const double pad = high_ > low_ ? 0.04 * (high_ - low_) : (axis.log ? 0.5 : 0.5 + 0.1 * most);
   if (!axis.from_zero || low_ < 0) low_ -= pad;
   high_ += pad;
-  ticks_ = axis.log ? LogTicks(std::pow(10, low_), std::pow(10, high_), n_tick)
-                    : LinearTicks(low_, high_, n_tick);
+  if (axis.log) {
+    ticks_ = LogTicks(std::pow(10, low_), std::pow(10, high_), n_tick);
+  } else {
+    ticks_ = LinearTicks(low_ / axis.tick_unit, high_ / axis.tick_unit, n_tick);
+    for (double& tick : ticks_) tick *= axis.tick_unit;
+  }
+  if (axis.whole) std::erase_if(ticks_, [](double t) { return t != std::round(t); });
 }
 
 struct Box {
@@ -147,7 +152,9 @@ void Drawing::Frame() {
   for (const PlotRule& rule : plot_.rules) {
     body_ += Line(x_(rule.x), kTop, x_(rule.x), bottom,
                   R"(stroke="currentColor" stroke-opacity="0.5" stroke-dasharray="2 4")");
-    body_ += Text(x_(rule.x) + 4, kTop + 10, "start", rule.label, R"( fill-opacity="0.7")");
+    const bool late = x_(rule.x) > (kLeft + 2 * right) / 3;
+    body_ += Text(x_(rule.x) + (late ? -4 : 4), kTop + 10, late ? "end" : "start", rule.label,
+                  R"( fill-opacity="0.7")");
   }
   const auto drawn = [](const PlotSeries& s) { return !s.x.empty(); };
   if (std::ranges::none_of(plot_.series, drawn)) {
@@ -280,7 +287,7 @@ std::vector<double> LinearTicks(double low, double high, int most) {
   for (const double step : {10.0, 5.0, 2.0, 1.0, 0.5}) {
     std::vector<double> finer;
     for (double k = std::ceil(low / (step * unit)); k * step * unit <= high; ++k) {
-      finer.push_back(k * step * unit);
+      finer.push_back(k * step * unit + 0.0);  // no -0
     }
     if (finer.size() > static_cast<size_t>(most) && ticks.size() >= 2) break;
     ticks = std::move(finer);

@@ -34,6 +34,8 @@ struct PlotAxis {
   // Values that are not positive stand at the lower edge.
   bool log = false;
   bool from_zero = false;                        // linear only: the axis starts at 0 at the latest
+  bool whole = false;                            // ticks at whole numbers only
+  double tick_unit = 1;                          // linear only: ticks are round numbers of it
   std::function<std::string(double)> show = {};  // of a tick; empty = a short decimal
 };
 
