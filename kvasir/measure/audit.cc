@@ -238,6 +238,7 @@ Result<Audit> Auditor::Run() {
   audit.n_thread = team_.size();
   audit.n_ubatch = options_.n_ubatch;
   audit.memory_limit = options_.memory_limit;
+  audit.tokens.assign(text_.tokens.begin(), text_.tokens.end());
   audit.n_token = text_.n_token();
   audit.n_prefill = text_.n_prefill;
   audit.n_decode = text_.n_decode();

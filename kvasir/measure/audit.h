@@ -58,6 +58,7 @@ struct Audit {
   int n_thread = 0;
   int32_t n_ubatch = 0;
   int64_t memory_limit = 0;
+  std::vector<TokenId> tokens;  // the text
   int64_t n_token = 0, n_prefill = 0, n_decode = 0;
   int64_t n_judged = 0;  // positions of the prompt
   ShadowAudit exact;
