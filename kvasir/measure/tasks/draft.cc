@@ -34,8 +34,16 @@ TaskOptions Resolved(TaskOptions options, const TaskInfo& task) {
 
 }  // namespace
 
+std::string ShuffledLine(std::vector<std::string> words, SplitMix64& random) {
+  std::vector<std::string> line;
+  for (Deck order(words.size()); !order.empty();) {
+    line.push_back(std::move(words[order.Draw(random)]));
+  }
+  return Join(line, " ");
+}
+
 std::string_view IndefiniteArticle(std::string_view word) {
-  return std::string_view("aeiou").find(word.front()) != std::string_view::npos ? "an" : "a";
+  return kVowels.find(word.front()) != std::string_view::npos ? "an" : "a";
 }
 
 size_t Deck::Draw(SplitMix64& random) {
@@ -179,7 +187,7 @@ Result<size_t> TaskDraft::FitFiller() {
   }
   const int64_t bare_length = fitting_length;
   size_t fits = 0, passes = static_cast<size_t>(options_.length) + 1;
-  double mean = 64;
+  double mean = static_cast<double>(options_.length);  // the first unit tells a better one
   while (passes - fits > 1) {
     const double more = static_cast<double>(options_.length - fitting_length) / mean;
     size_t n = std::clamp(fits + static_cast<size_t>(more), fits + 1, passes - 1);
@@ -201,6 +209,11 @@ Result<size_t> TaskDraft::FitFiller() {
     }
   }
   return fits;
+}
+
+Status TaskDraft::TooManyKeys() const {
+  return Status::InvalidArgument(fmt::format("task {}: keys: {} are more than the word lists hold",
+                                             task_.name, options_.n_key));
 }
 
 Result<TaskCase> TaskDraft::Finish() {

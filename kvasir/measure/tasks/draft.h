@@ -41,6 +41,11 @@ class PairDeck {
   Deck deck_;
 };
 
+// The words in a random order, a space between them.
+std::string ShuffledLine(std::vector<std::string> words, SplitMix64& random);
+
+inline constexpr std::string_view kConsonants = "bdfgklmnprstvz", kVowels = "aeiou";
+
 // "a" or "an".
 std::string_view IndefiniteArticle(std::string_view word);
 
@@ -80,6 +85,7 @@ class TaskDraft {
   // Fewer units of filler are refused.
   void SetLeastFiller(size_t n) { least_filler_ = n; }
 
+  Status TooManyKeys() const;
   Result<TaskCase> Finish();
 
  private:

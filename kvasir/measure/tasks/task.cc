@@ -29,7 +29,7 @@ const TaskInfo* FindTask(std::string_view name) {
 }
 
 Result<TaskCase> MakeTaskCase(const TaskInfo& task, const TaskOptions& options) {
-  constexpr int kMost = 4096;
+  constexpr int kMost = 1024;  // what the pairs of every two lists suffice for
   for (const auto& [what, n] :
        {std::pair{"turns", options.n_turn}, std::pair{"keys", options.n_key}}) {
     if (n >= 0 && n <= kMost) continue;
