@@ -1,6 +1,7 @@
 // The messages of a chat and their prompt by the model's chat template.
 #pragma once
 
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -29,6 +30,10 @@ class Conversation {
   // Ids of the whole conversation, ready for the assistant's answer. Words of the messages never
   // become control tokens.
   Result<std::vector<TokenId>> Prompt() const;
+
+  // Ids of messages from elsewhere: an array of {"role", "content", ...}.
+  Result<std::vector<TokenId>> Render(const nlohmann::ordered_json& messages,
+                                      bool add_generation_prompt) const;
 
  private:
   struct Message {
