@@ -6,6 +6,7 @@
 
 #include "cli/args.h"
 #include "cli/command.h"
+#include "cli/tasks_run.h"
 #include "kvasir/core/join.h"
 #include "kvasir/core/mapped_file.h"
 #include "kvasir/measure/tasks/filler.h"
@@ -15,7 +16,8 @@
 namespace kvasir::cli {
 namespace {
 
-constexpr std::string_view kSummary = "make long-context tasks with known answers";
+constexpr std::string_view kSummary =
+    "make long-context tasks with known answers, and score a model on them";
 
 std::vector<std::string> TaskNames() {
   std::vector<std::string> names;
@@ -23,34 +25,19 @@ std::vector<std::string> TaskNames() {
   return names;
 }
 
-// A list of names, or all of them for "all".
-Result<std::vector<const TaskInfo*>> ChooseTasks(const std::vector<std::string>& names) {
-  std::vector<const TaskInfo*> chosen;
-  for (const std::string& name : names) {
-    if (name == "all") {
-      chosen.insert(chosen.end(), Tasks().begin(), Tasks().end());
-    } else if (const TaskInfo* task = FindTask(name); task != nullptr) {
-      chosen.push_back(task);
-    } else {
-      return Status::NotFound(
-          fmt::format("--task: expected all or some of {}, found '{}'", Join(TaskNames()), name));
-    }
-  }
-  return chosen;
-}
-
 Status List(std::span<const std::string> words) {
   ArgTable table("tasks", std::string(kSummary));
   std::vector<std::string> actions;
-  table.SetPositionals({.metavar = "[make]",
-                        .help = "make prints cases; without it the tasks are listed",
+  table.SetPositionals({.metavar = "[make | run]",
+                        .help = "make prints cases, run scores a model (each has --help); without "
+                                "either the tasks are listed",
                         .target = &actions,
                         .max = 1});
   KVASIR_ASSIGN_OR_RETURN(const bool go_on, ParseOrHelp(table, words));
   if (!go_on) return Status::Ok();
   if (!actions.empty()) {
     return Status::InvalidArgument(
-        fmt::format("tasks: expected nothing or make, found '{}'", actions.front()));
+        fmt::format("tasks: expected nothing, make or run, found '{}'", actions.front()));
   }
   for (const TaskInfo* task : Tasks()) {
     fmt::print("  {:<16} {}\n", task->name, task->summary);
@@ -140,11 +127,7 @@ Status Make(std::span<const std::string> words) {
                     "{} to {}",
                     kFirstHeldOutSeed, first, last));
   }
-  std::vector<std::string> filler;
-  if (!args.filler.empty()) {
-    KVASIR_ASSIGN_OR_RETURN(const std::string text, ReadFile(args.filler));
-    filler = SplitSentences(text);
-  }
+  KVASIR_ASSIGN_OR_RETURN(const std::vector<std::string> filler, ReadFiller(args.filler));
   TaskOptions options = {
       .length = args.bytes, .n_turn = args.n_turn, .n_key = args.n_key, .filler = filler};
   for (options.seed = first; options.seed <= last; ++options.seed) {
@@ -158,10 +141,32 @@ Status Make(std::span<const std::string> words) {
 
 Status Run(std::span<const std::string> words) {
   if (!words.empty() && words.front() == "make") return Make(words.subspan(1));
+  if (!words.empty() && words.front() == "run") return RunTasks(words.subspan(1));
   return List(words);
 }
 
 }  // namespace
+
+Result<std::vector<const TaskInfo*>> ChooseTasks(const std::vector<std::string>& names) {
+  std::vector<const TaskInfo*> chosen;
+  for (const std::string& name : names) {
+    if (name == "all") {
+      chosen.insert(chosen.end(), Tasks().begin(), Tasks().end());
+    } else if (const TaskInfo* task = FindTask(name); task != nullptr) {
+      chosen.push_back(task);
+    } else {
+      return Status::NotFound(
+          fmt::format("--task: expected all or some of {}, found '{}'", Join(TaskNames()), name));
+    }
+  }
+  return chosen;
+}
+
+Result<std::vector<std::string>> ReadFiller(const std::string& path) {
+  if (path.empty()) return std::vector<std::string>();
+  KVASIR_ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
+  return SplitSentences(text);
+}
 
 const Command& tasks_command() {
   static constexpr Command command = {"tasks", kSummary, Run};

@@ -78,6 +78,7 @@ class SessionImpl final : public Session {
       std::span<const TokenId> prompt, const GenerateOptions& options,
       const std::function<bool(const GeneratedToken&)>& on_token) override;
   Status Logits(std::span<const TokenId> tokens, const LogitsSink& sink) override;
+  Result<std::unique_ptr<Session>> Fork() const override;
 
   std::span<const TokenId> tokens() const override { return tokens_; }
   int64_t kv_bytes() const override { return cache_->bytes(); }
@@ -123,6 +124,19 @@ void SessionImpl::Clear() {
                                     .ledger = &shared_->ledger,
                                     .rope = [forward](int layer) { return &forward->rope(layer); },
                                     .replay_question = shared_->replay_question});
+}
+
+Result<std::unique_ptr<Session>> SessionImpl::Fork() const {
+  return WithoutExceptions([&]() -> Result<std::unique_ptr<Session>> {
+    std::lock_guard turn(shared_->turn);
+    auto fork = std::make_unique<SessionImpl>(shared_);
+    KVASIR_ASSIGN_OR_RETURN(fork->cache_, cache_->Fork());
+    if (run_ != nullptr) {
+      KVASIR_ASSIGN_OR_RETURN(fork->run_, run_->Fork());
+    }
+    fork->tokens_ = tokens_;
+    return std::unique_ptr<Session>(std::move(fork));
+  });
 }
 
 Status SessionImpl::CheckTokens(std::span<const TokenId> tokens) const {

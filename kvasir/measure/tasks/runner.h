@@ -58,15 +58,15 @@ struct TaskRunResult {
   SessionMode session = SessionMode::kTurns;
   int64_t length = 0;
   int64_t n_case = 0;
-  double score = 0;                   // mean over cases of the mean over turns, in [0, 1]
-  double standard_error = 0;          // of that, over cases; 0 for a single case
-  std::vector<double> score_by_turn;  // mean over the cases that have the turn
+  double score = 0;                        // mean over cases of the mean over turns, in [0, 1]
+  double standard_error = 0;               // of that, over cases; 0 for a single case
+  std::vector<double> score_by_turn = {};  // mean over the cases that have the turn
   double prefill_seconds = 0, decode_seconds = 0;  // of all cases
   int64_t n_prefill = 0, n_decode = 0;             // tokens computed
   int64_t kv_bytes = 0;                            // at the end of a case, mean
   int64_t kv_bytes_peak = 0;  // most that a session held between chunks and tokens
-  int64_t n_read_again = 0;   // questions for which the context had to be read anew
-  std::string note;           // why, of the first such question; empty when there is none
+  int64_t n_read_again = 0;   // questions before which tokens that the mode keeps were read anew
+  std::string note = {};      // why, of the first such question; empty when there is none
 };
 
 // Errors: kInvalidArgument when the length does not fit the engine's context or the task (named);

@@ -6,14 +6,14 @@
 
 namespace kvasir {
 
-std::string PlainQuestion(const TaskTurn& turn) {
-  return fmt::format("\n\nQuestion: {}\nAnswer:", turn.question);
+std::string PlainQuestion(std::string_view question) {
+  return fmt::format("\n\nQuestion: {}\nAnswer:", question);
 }
 
 std::string PlainTranscript(const TaskCase& task_case) {
   std::string text = task_case.context;
   for (const TaskTurn& turn : task_case.turns) {
-    text += PlainQuestion(turn) + " " + turn.answer;
+    text += PlainQuestion(turn.question) + " " + turn.answer;
   }
   return text + "\n\n";
 }

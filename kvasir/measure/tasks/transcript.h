@@ -10,7 +10,7 @@ namespace kvasir {
 
 // The form, replies included:
 //   CONTEXT\n\nQuestion: Q\nAnswer: A\n\nQuestion: Q\nAnswer: A\n\n
-std::string PlainQuestion(const TaskTurn& turn);  // "\n\nQuestion: Q\nAnswer:"
+std::string PlainQuestion(std::string_view question);  // "\n\nQuestion: Q\nAnswer:"
 std::string PlainTranscript(const TaskCase& task_case);
 
 // {"task", "seed", "context", "turns": [{"question", "answer", "expected"}]}
