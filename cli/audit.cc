@@ -67,6 +67,9 @@ std::vector<Option> AuditOptionTable(Args& args) {
            .help = "add sinks and the newest tokens, and random tokens, at the bytes of every "
                    "recipe, and rotated q8_0 and q4_0",
            .target = &args.audit.baselines},
+          {.names = {"--heads"},
+           .help = "map where the heads of the model look",
+           .target = &args.audit.heads},
           {.names = {"--mem"},
            .metavar = "BYTES",
            .help = "limit on weights, KV, indexes, scratch and the shadow together: 512M, 4G; 0 = "
@@ -87,7 +90,11 @@ std::vector<Option> AuditOptionTable(Args& args) {
           {.names = {"--json"},
            .metavar = "FILE",
            .help = "write the JSON to a file too",
-           .target = &args.json}};
+           .target = &args.json},
+          {.names = {"--html"},
+           .metavar = "FILE",
+           .help = "write a page with plots, which needs nothing beside itself",
+           .target = &args.html}};
 }
 
 bool IsChatFile(const std::string& path) { return path.ends_with(".json"); }
@@ -156,7 +163,8 @@ Status Run(std::span<const std::string> words) {
   const std::string text = args.output == "json" ? AuditJson(audit) : AuditTable(audit);
   std::fwrite(text.data(), 1, text.size(), stdout);
   std::fflush(stdout);
-  return WriteReport(args.json, [&] { return AuditJson(audit); });
+  KVASIR_RETURN_IF_ERROR(WriteReport(args.json, [&] { return AuditJson(audit); }));
+  return WriteReport(args.html, [&] { return AuditHtml(audit); });
 }
 
 }  // namespace

@@ -77,6 +77,7 @@ class Auditor {
   Status CheckRecipes(Runtime& runtime) const;
   Result<ShadowAudit> RunShadow(Runtime& runtime);
   Result<RecipeAudit> RunRecipe(const std::string& recipe);
+  Status AddHeads(Audit* audit);
   Status AddBaselines(Audit* audit);
   // Adds one baseline, or its other use where it is there already.
   Status AddBaseline(const std::string& recipe, std::span<const std::string> baseline_of,
@@ -187,6 +188,19 @@ Status Auditor::AddBaseline(const std::string& recipe, std::span<const std::stri
   return Status::Ok();
 }
 
+Status Auditor::AddHeads(Audit* audit) {
+  KVASIR_ASSIGN_OR_RETURN(const Place place, Prepare());
+  auto heads =
+      MeasureHeads(*place.runtime, text_.tokens.first(static_cast<size_t>(text_.n_prefill)),
+                   {.progress = ProgressOf("heads").progress});
+  if (heads.ok()) {
+    audit->heads = std::move(*heads);
+  } else {
+    audit->notes.push_back("no map of the heads: " + heads.status().message());
+  }
+  return Status::Ok();
+}
+
 Status Auditor::AddBaselines(Audit* audit) {
   const CacheShape shape = CacheShapeOf(model_->spec);
   const auto n_full = std::count(shape.window.begin(), shape.window.end(), 0);
@@ -237,6 +251,7 @@ Result<Audit> Auditor::Run() {
     KVASIR_ASSIGN_OR_RETURN(RecipeAudit row, RunRecipe(recipe));
     audit.recipes.push_back(std::move(row));
   }
+  if (options_.heads) KVASIR_RETURN_IF_ERROR(AddHeads(&audit));
   if (options_.baselines) KVASIR_RETURN_IF_ERROR(AddBaselines(&audit));
   return audit;
 }

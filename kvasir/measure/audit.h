@@ -6,12 +6,14 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "kvasir/measure/bench_report.h"
+#include "kvasir/measure/head_map.h"
 #include "kvasir/measure/shadow.h"
 
 namespace kvasir {
@@ -28,6 +30,7 @@ struct AuditOptions {
   // Adds trivial recipes of the same bytes for every recipe that holds less than exact, and rotated
   // q8_0 and q4_0.
   bool baselines = true;
+  bool heads = true;  // measure where heads look
   // What is under way, tokens done and in all. May be empty.
   std::function<void(std::string_view stage, int64_t done, int64_t total)> progress = {};
 };
@@ -59,7 +62,8 @@ struct Audit {
   int64_t n_judged = 0;  // positions of the prompt
   ShadowAudit exact;
   std::vector<RecipeAudit> recipes;  // as asked for, then baselines
-  std::vector<std::string> notes;    // what could not be had, and why
+  std::optional<HeadMap> heads;
+  std::vector<std::string> notes;  // what could not be had, and why
 };
 
 // Errors: kInvalidArgument for a text too short for n_decode or too long for the context (with the

@@ -73,6 +73,14 @@ Json RecipeOf(const Audit& audit, const RecipeAudit& r) {
       {"cost", CostOf(audit, r.cost)}};
 }
 
+Json HeadsOf(const HeadMap& heads) {
+  return {
+      {"n_layer", heads.n_layer},     {"n_head", heads.n_head},   {"n_kv_head", heads.n_kv_head},
+      {"n_sink", heads.n_sink},       {"n_local", heads.n_local}, {"n_query", heads.n_query},
+      {"sink", heads.sink},           {"local", heads.local},     {"far", heads.far},
+      {"induction", heads.induction}, {"echo", heads.echo}};
+}
+
 }  // namespace
 
 std::string AuditJson(const Audit& audit) {
@@ -107,6 +115,7 @@ std::string AuditJson(const Audit& audit) {
         {"prompt_perplexity", audit.exact.prefill_perplexity},
         {"cost", CostOf(audit, audit.exact.cost)}}},
       {"recipes", std::move(recipes)},
+      {"heads", audit.heads ? HeadsOf(*audit.heads) : Json(nullptr)},
       {"notes", audit.notes}};
   return document.dump(-1, ' ', false, Json::error_handler_t::replace) + '\n';
 }

@@ -54,7 +54,15 @@ void AddCost(const Audit& audit, const StreamCost& cost, std::vector<std::string
   row->push_back(Rate(audit.n_decode, cost.decode_seconds));
 }
 
-std::vector<std::string> RowOf(const Audit& audit, const RecipeAudit& r) {
+}  // namespace
+
+std::vector<std::string> TableHeader() {
+  return {"recipe",    "KL mean",   "p99", "worst",    "top-1",    "ppl",
+          "KL prompt", "attn err",  "KV",  "B/token",  "of exact", "peak",
+          "process",   "prefill s", "t/s", "decode s", "t/s"};
+}
+
+std::vector<std::string> TableRow(const Audit& audit, const RecipeAudit& r) {
   const ErrorSummary& d = r.decode_summary;
   std::vector<std::string> row = {NameOf(audit, r),
                                   ShowNumber(d.kl_mean),
@@ -68,21 +76,30 @@ std::vector<std::string> RowOf(const Audit& audit, const RecipeAudit& r) {
   return row;
 }
 
-std::string Heading(const Audit& audit) {
-  std::string text = fmt::format("model: {}, {}\n", audit.model.path, audit.model.label);
-  text += fmt::format("cpu: {}, {} threads, {}\nbuild: {}, {}, {}\n", audit.machine.cpu,
-                      audit.n_thread, audit.machine.isa, audit.machine.commit,
-                      audit.machine.compiler, audit.machine.flags);
-  if (audit.machine.assertions) text += "warning: assertions are on\n";
-  text += fmt::format(
-      "text: {} tokens, {} read as a prompt in chunks of {}, {} fed one at a time; {} positions of "
-      "the prompt are compared\n",
-      audit.n_token, audit.n_prefill, audit.n_ubatch, audit.n_decode, audit.n_judged);
-  if (audit.memory_limit > 0) text += fmt::format("limit: {}\n", FormatBytes(audit.memory_limit));
-  return text + '\n';
+std::vector<std::string> ExactRow(const Audit& audit) {
+  std::vector<std::string> row(TableHeader().size() - 9);
+  row[0] = "exact (shadow)";
+  row[5] = fmt::format("{:.4f}", audit.exact.decode_perplexity);
+  AddCost(audit, audit.exact.cost, &row);
+  return row;
 }
 
-}  // namespace
+std::vector<std::string> AuditHeading(const Audit& audit) {
+  const Machine& m = audit.machine;
+  std::vector<std::string> lines = {
+      fmt::format("model: {}, {}", audit.model.path, audit.model.label),
+      fmt::format("cpu: {}, {} threads, {}", m.cpu, audit.n_thread, m.isa),
+      fmt::format("build: {}, {}, {}", m.commit, m.compiler, m.flags)};
+  if (m.assertions) lines.push_back("warning: assertions are on");
+  lines.push_back(fmt::format(
+      "text: {} tokens, {} read as a prompt in chunks of {}, {} fed one at a time; {} positions of "
+      "the prompt are compared",
+      audit.n_token, audit.n_prefill, audit.n_ubatch, audit.n_decode, audit.n_judged));
+  if (audit.memory_limit > 0) {
+    lines.push_back(fmt::format("limit: {}", FormatBytes(audit.memory_limit)));
+  }
+  return lines;
+}
 
 std::vector<size_t> TableOrder(const Audit& audit) {
   std::vector<size_t> order;
@@ -103,28 +120,26 @@ std::vector<size_t> TableOrder(const Audit& audit) {
   return order;
 }
 
+std::string HeadsCaption(const HeadMap& heads) {
+  return fmt::format(
+      "heads, by what gets most of their attention: S the first {} tokens, L the newest {}, F what "
+      "is farther away, - none of them; * finds what was there before",
+      heads.n_sink, heads.n_local);
+}
+
 std::string AuditTable(const Audit& audit) {
-  std::vector<std::vector<std::string>> rows = {
-      {"recipe", "KL mean", "p99", "worst", "top-1", "ppl", "KL prompt", "attn err", "KV",
-       "B/token", "of exact", "peak", "process", "prefill s", "t/s", "decode s", "t/s"}};
-  std::vector<std::string> exact = {"exact (shadow)",
-                                    "",
-                                    "",
-                                    "",
-                                    "",
-                                    fmt::format("{:.4f}", audit.exact.decode_perplexity),
-                                    "",
-                                    ""};
-  AddCost(audit, audit.exact.cost, &exact);
-  rows.push_back(std::move(exact));
-  for (const size_t i : TableOrder(audit)) rows.push_back(RowOf(audit, audit.recipes[i]));
-  std::string text = Heading(audit) + AlignColumns(rows, 1);
+  std::vector<std::vector<std::string>> rows = {TableHeader(), ExactRow(audit)};
+  for (const size_t i : TableOrder(audit)) rows.push_back(TableRow(audit, audit.recipes[i]));
+  std::string text;
+  for (const std::string& line : AuditHeading(audit)) text += line + '\n';
+  text += '\n' + AlignColumns(rows, 1);
   text +=
       "\nKL: nats against exact, over tokens fed one at a time, \"prompt\" over the prompt; attn "
       "err: "
       "relative L2 of\nwhat attention gives, mean over layers; =: a baseline at the same bytes, or "
       "a "
       "fixed point\n";
+  if (audit.heads) text += '\n' + HeadsCaption(*audit.heads) + ":\n" + HeadMapText(*audit.heads);
   for (const std::string& note : audit.notes) text += "note: " + note + '\n';
   return text;
 }

@@ -78,7 +78,7 @@ ErrorSummary SummarizeErrors(const PositionErrors& errors) {
   return s;
 }
 
-double RelativeError(std::span<const float> a, std::span<const float> b) {
+double RelativeL2(std::span<const float> a, std::span<const float> b) {
   assert(a.size() == b.size());
   double difference = 0, norm = 0;
   for (size_t i = 0; i < a.size(); ++i) {

@@ -43,6 +43,6 @@ struct ErrorSummary {
 ErrorSummary SummarizeErrors(const PositionErrors& errors);
 
 // |a - b| / |b| in the Euclidean norm; 0 where both are zero, infinity where b alone is.
-double RelativeError(std::span<const float> a, std::span<const float> b);
+double RelativeL2(std::span<const float> a, std::span<const float> b);
 
 }  // namespace kvasir

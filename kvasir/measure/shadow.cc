@@ -205,14 +205,14 @@ Status Comparer::AfterAttend(int layer, const LayerQueries& queries, SequenceCac
   probe_.resize(expected.size());
   KVASIR_RETURN_IF_ERROR(cache.Attend(layer, exact, team_, workspace_, probe_.data()));
   isolated_error_.resize(static_cast<size_t>(cache.shape().n_layer));
-  isolated_error_[static_cast<size_t>(layer)].Add(RelativeError(probe_, expected));
+  isolated_error_[static_cast<size_t>(layer)].Add(RelativeL2(probe_, expected));
   return Status::Ok();
 }
 
 void Comparer::Attended(int layer, std::span<const float> out) {
   const Stopwatch watch(&observer_seconds_);
   stream_error_.resize(std::max(stream_error_.size(), static_cast<size_t>(layer) + 1));
-  stream_error_[static_cast<size_t>(layer)].Add(RelativeError(out, trace_.attended(step_, layer)));
+  stream_error_[static_cast<size_t>(layer)].Add(RelativeL2(out, trace_.attended(step_, layer)));
 }
 
 }  // namespace kvasir
