@@ -241,6 +241,8 @@ class ListHarness {
     PlainList now = PlainList::Of(b.list);
     for (size_t t = 0; t < now.tokens.size() && now.n() == b.plain.n(); ++t) {
       PlainToken &got = now.tokens[t], &was = b.plain.tokens[t];
+      EXPECT_EQ(got.pos, was.pos);
+      EXPECT_EQ(got.bias, was.bias) << "token " << t;
       if (got.k == was.k && got.v == was.v) continue;
       const Rounding& r = b.rounding[t];
       EXPECT_TRUE(r.k_coded || r.v_coded || r.turned) << "token " << t << " was dense and changed";
