@@ -129,6 +129,8 @@ def head_map(model, encode, path, limit):
                         places.append(place - 1 + j)
                         targets.append([h + j + d for h in hits for d in (-1, 0)])
             place += len(part)
+        if not places:
+            continue
         probe = HeadMap(places, targets)
         before, model_file.attend = model_file.attend, probe
         try:

@@ -215,6 +215,7 @@ ONE, FIRST = 128, 129
 SLOT_SIZE = 31
 SLOTS = [slice(130 + i * SLOT_SIZE, 130 + (i + 1) * SLOT_SIZE) for i in range(4)]
 N_LOCAL_PAIRS = 10  # rotation rates used to look a fixed number of tokens back
+VALUE = 0.27  # size of value weights; those of the output balance it
 
 
 def orthonormal(n_row, n_column):
@@ -286,10 +287,10 @@ def init_induction_layer(layer, code, to_output, kv_heads):
         half = slice(kv_head * c.head_dim, (kv_head + 1) * c.head_dim)
         v = layer.v[half]
         v[:] = 0
-        v[:, TOKEN] = torch.eye(128)[half] / 8
+        v[:, TOKEN] = torch.eye(128)[half] * VALUE
         for head in range(kv_head * group, (kv_head + 1) * group):
             init_induction_head(layer, head, code, head == kv_head * group)
-            layer.o[:, head_rows(c, head)] = to_output[:, half] * 0.6
+            layer.o[:, head_rows(c, head)] = to_output[:, half] * (0.075 / VALUE)
 
 
 @torch.no_grad()
