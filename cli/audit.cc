@@ -107,7 +107,7 @@ Result<std::vector<TokenId>> ReadTokens(const Model& model, const Args& args) {
                             Tokenizer::EncodeOptions{.add_bos = tokenizer.add_bos_by_default()});
   }
   KVASIR_ASSIGN_OR_RETURN(const auto messages, ParseChatFile(text, args.text.file));
-  KVASIR_ASSIGN_OR_RETURN(const Conversation conversation, Conversation::Create(model, args.chat));
+  KVASIR_ASSIGN_OR_RETURN(const Conversation conversation, OpenConversation(model, args.chat));
   return conversation.Render(messages, /*add_generation_prompt=*/false);
 }
 

@@ -1,6 +1,7 @@
 #include "kvasir/cache/coded_segment.h"
 
 #include <algorithm>
+#include <array>
 #include <cassert>
 
 namespace kvasir {
@@ -8,20 +9,14 @@ namespace kvasir {
 namespace {
 
 // Queries in the basis of the stored keys.
-class RotatedQueries {
- public:
-  RotatedQueries(const QueryRows& rows, const ChannelRotation* rotation) : rows_(rows) {
-    if (rotation == nullptr) return;
-    q_.assign(rows.q, rows.q + int64_t{rows.n_row} * rows.head_dim);
-    for (int r = 0; r < rows.n_row; ++r) rotation->Forward(&q_[int64_t{r} * rows.head_dim]);
-    rows_.q = q_.data();
-  }
-  const QueryRows& rows() const { return rows_; }
-
- private:
-  QueryRows rows_;
-  std::vector<float> q_;
-};
+QueryRows Rotated(QueryRows rows, const ChannelRotation* rotation, AttendScratch& scratch) {
+  if (rotation == nullptr) return rows;
+  float* q = scratch.rotated_q();
+  std::copy_n(rows.q, int64_t{rows.n_row} * rows.head_dim, q);
+  for (int r = 0; r < rows.n_row; ++r) rotation->Forward(q + int64_t{r} * rows.head_dim);
+  rows.q = q;
+  return rows;
+}
 
 }  // namespace
 
@@ -52,39 +47,64 @@ Status CodedSegment::LoadTiles(int64_t first, int n, AttendScratch& scratch, Til
   return v_->LoadTiles(first, n, scratch.v_tiles(), &run->v_format, run->v);
 }
 
+Segment::AttendLimit CodedSegment::AttendLimitFrom(int64_t tile) const {
+  AttendLimit limit = {INT64_MAX, true};
+  for (const CodedPart* part : {k_.get(), v_.get()}) {
+    const int64_t n_code = part->n_code_tile();
+    if (tile < n_code) {
+      limit.end = std::min(limit.end, n_code);
+    } else {
+      limit.in_place = limit.in_place && part->in_place();
+    }
+  }
+  return limit;
+}
+
 Status CodedSegment::LoadAttendTiles(int64_t first, int n, AttendScratch& scratch,
                                      TileRun* run) const {
-  KVASIR_RETURN_IF_ERROR(k_->LoadRotatedTiles(first, n, scratch.k_tiles(), &run->k_format, run->k));
+  if (first < k_->n_code_tile()) {
+    run->k_code = k_->code_format();
+    k_->CodeTiles(first, n, run->k_codes);
+  } else {
+    KVASIR_RETURN_IF_ERROR(
+        k_->LoadRotatedTiles(first, n, scratch.k_tiles(), &run->k_format, run->k));
+  }
+  if (first < v_->n_code_tile()) {
+    run->v_code = v_->code_format();
+    v_->CodeTiles(first, n, run->v_codes);
+    return Status::Ok();
+  }
   return v_->LoadRotatedTiles(first, n, scratch.v_tiles(), &run->v_format, run->v);
 }
 
 Status CodedSegment::Attend(const QueryRows& rows, int64_t begin, int64_t end, int lane,
                             AttendScratch& scratch, const StateView& states) const {
-  const RotatedQueries queries(rows, k_->rotation());
+  const QueryRows rotated = Rotated(rows, k_->rotation(), scratch);
   const ChannelRotation* rotation = v_->rotation();
-  if (rotation == nullptr) {
-    return Segment::Attend(queries.rows(), begin, end, lane, scratch, states);
-  }
+  if (rotation == nullptr) return Segment::Attend(rotated, begin, end, lane, scratch, states);
   // Rows that see nothing keep their bits.
-  std::vector<float*> seeing;
+  std::array<float*, AttendScratch::kMaxRows> seeing;
+  size_t n_seeing = 0;
   for (int r = 0; r < rows.n_row; ++r) {
     const int32_t p = rows.pos[r];
     const int64_t from = rows.window > 0 ? pos_.CountBelow(p - rows.window + 1) : 0;
-    if (std::max(begin, from) < std::min(end, pos_.CountBelow(p + 1))) {
-      seeing.push_back(states.acc + int64_t{r} * states.d_pad);
+    const int64_t to = std::min(end, pos_.CountBelow(p + 1));
+    const bool sees_sinks = begin < std::min(to, pos_.CountBelow(rows.sinks));
+    if (sees_sinks || std::max(begin, from) < to) {
+      seeing[n_seeing++] = states.acc + int64_t{r} * states.d_pad;
     }
   }
-  for (float* acc : seeing) rotation->Forward(acc);
-  Status status = Segment::Attend(queries.rows(), begin, end, lane, scratch, states);
-  for (float* acc : seeing) rotation->Backward(acc);
+  for (size_t i = 0; i < n_seeing; ++i) rotation->Forward(seeing[i]);
+  Status status = Segment::Attend(rotated, begin, end, lane, scratch, states);
+  for (size_t i = 0; i < n_seeing; ++i) rotation->Backward(seeing[i]);
   return status;
 }
 
 Status CodedSegment::VisitWeights(const QueryRows& rows, const RowNorm* norms, int64_t begin,
                                   int64_t end, AttendScratch& scratch,
                                   const WeightSink& sink) const {
-  const RotatedQueries queries(rows, k_->rotation());
-  return Segment::VisitWeights(queries.rows(), norms, begin, end, scratch, sink);
+  return Segment::VisitWeights(Rotated(rows, k_->rotation(), scratch), norms, begin, end, scratch,
+                               sink);
 }
 
 }  // namespace kvasir

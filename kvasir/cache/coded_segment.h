@@ -43,6 +43,11 @@ class CodedPart {
                                   const void** tiles) const {
     return LoadTiles(first, n, scratch, format, tiles);
   }
+  // Attention on the codes, in the basis of rotation(): what the first n_code_tile() tiles have in
+  // common, and where tiles first + i of them lie, i < n. null and 0: tiles are loaded.
+  virtual const CodeFormat* code_format() const { return nullptr; }
+  virtual int64_t n_code_tile() const { return 0; }
+  virtual void CodeTiles(int64_t /*first*/, int /*n*/, CodeTile* /*tiles*/) const {}
   // Whether LoadTiles never touches scratch, so that more than 4 tiles may be asked for.
   virtual bool in_place() const { return false; }
   // The same codes for the tokens `keep` (ascending indices) alone. kUnsupported where tokens are
@@ -73,6 +78,7 @@ class CodedSegment : public Segment {
   const std::shared_ptr<const CodedPart>& v() const { return v_; }
 
  protected:
+  AttendLimit AttendLimitFrom(int64_t tile) const override;
   Status LoadAttendTiles(int64_t first, int n, AttendScratch& scratch, TileRun* run) const override;
 
  private:

@@ -13,6 +13,16 @@ constexpr int kFewRows = 8;
 
 int64_t TileFloats(int head_dim) { return int64_t{kTileTokens} * (head_dim + PaddedDim(head_dim)); }
 
+// The narrowest groups have 16 channels.
+int64_t MaxGroups(int head_dim) { return PaddedDim(head_dim) / 16; }
+
+// Floats behind AttendScratch.
+int64_t MemoryFloats(int head_dim) {
+  constexpr int64_t kRows = AttendScratch::kMaxRows;
+  return AttendScratch::kLogitFloats + 2 * kRows * head_dim + kRebuiltTiles * TileFloats(head_dim) +
+         2 * StateFloats(kRows, PaddedDim(head_dim)) + kRows * MaxGroups(head_dim);
+}
+
 // Bits [begin, end) of a tile, as far as it goes.
 uint16_t RunBits(int64_t begin, int64_t end) {
   const auto a = static_cast<int>(std::clamp<int64_t>(begin, 0, kTileTokens));
@@ -40,9 +50,58 @@ void UnpackTiles(int n, int head_dim, AttendScratch& scratch, TileRun* run) {
   run->k_format = run->v_format = TileFormat::kF32;
 }
 
-auto ValuesOf(const TileRun& run) {
+// Queries of one call, rounded when a run of codes first asks for them.
+class CallQueries {
+ public:
+  CallQueries(const QueryRows& rows, AttendScratch& scratch)
+      : rows_(rows), rounded_(scratch.rounded()) {}
+  const QueryRows& rows() const { return rows_; }
+  const RoundedQueries& Rounded(const CodeFormat& format) {
+    if (!is_rounded_) {
+      ActiveAttendCodeKernels().round_queries(format, rows_.q, rows_.n_row, rows_.head_dim,
+                                              rounded_);
+      is_rounded_ = true;
+    }
+    return rounded_;
+  }
+
+ private:
+  const QueryRows& rows_;
+  RoundedQueries rounded_;
+  bool is_rounded_ = false;
+};
+
+// x (n_row, 16 * n_tile) = logits of a run.
+//   fetch_values  whether its values, which are read next, lie where they can be brought nearer
+void Logits(CallQueries& queries, const TileRun& run, int n_tile, bool fetch_values, float* x) {
+  const QueryRows& rows = queries.rows();
+  const int stride = n_tile * kTileTokens;
+  if (run.k_code != nullptr) {
+    const CodeTile* ahead = fetch_values && run.v_code != nullptr ? run.v_codes : nullptr;
+    ActiveAttendCodeKernels().logits(*run.k_code, queries.Rounded(*run.k_code), rows.n_row,
+                                     rows.head_dim, run.k_codes, n_tile, ahead, x, stride);
+    return;
+  }
   const AttendKernels& kernels = ActiveAttendKernels();
-  return run.v_format == TileFormat::kF16 ? kernels.values_f16 : kernels.values_f32;
+  const auto logits = run.k_format == TileFormat::kF16 ? kernels.logits_f16 : kernels.logits_f32;
+  logits(rows.q, rows.n_row, rows.head_dim, run.k, n_tile,
+         fetch_values && run.v_code == nullptr ? run.v : nullptr, x, stride);
+}
+
+// Adds the values of n_tile tiles from the `first` on, weighted by p.
+//   ahead  keys to bring nearer; null = none
+void AddValues(const TileRun& run, int first, int n_tile, const float* p, int p_stride, int n_row,
+               const TileRun* ahead, int d_pad, float* acc) {
+  if (run.v_code != nullptr) {
+    const bool fetch = ahead != nullptr && ahead->k_code != nullptr;
+    ActiveAttendCodeKernels().values(*run.v_code, p, p_stride, n_row, d_pad, run.v_codes + first,
+                                     n_tile, fetch ? ahead->k_codes : nullptr, acc);
+    return;
+  }
+  const AttendKernels& kernels = ActiveAttendKernels();
+  const auto values = run.v_format == TileFormat::kF16 ? kernels.values_f16 : kernels.values_f32;
+  const bool fetch = ahead != nullptr && ahead->k_code == nullptr;
+  values(p, p_stride, n_row, run.v + first, n_tile, fetch ? ahead->k : nullptr, d_pad, acc);
 }
 
 // One row whose logits do not all fit under its exponent: the tokens before the first that does not
@@ -76,7 +135,7 @@ void WeighRaisingRow(const TileRun& run, int n_tile, const uint16_t* visible, in
       const int first = from / kTileTokens, n_part = (next - 1) / kTileTokens + 1 - first;
       std::copy_n(x + first * kTileTokens, n_part * kTileTokens, p);
       kernels.weigh_row(p, n_part, stretch + first, lane, *row.exponent, row.sum);
-      ValuesOf(run)(p, n, 1, run.v + first, n_part, nullptr, row.d_pad, row.acc);
+      AddValues(run, first, n_part, p, n, 1, nullptr, row.d_pad, row.acc);
     }
     const float raised = kExponentStep * std::ceil(x[next] / kExponentStep) - kExponentHeadroom;
     kernels.scale(row.sum, 16, *row.exponent - raised);
@@ -90,16 +149,19 @@ void WeighRaisingRow(const TileRun& run, int n_tile, const uint16_t* visible, in
 
 AttendScratch::AttendScratch(int head_dim)
     : head_dim_(head_dim),
-      memory_(static_cast<size_t>(Bytes(head_dim) / sizeof(float))),
+      memory_(static_cast<size_t>(MemoryFloats(head_dim))),
+      levels_(static_cast<size_t>(kMaxRows) * head_dim),
+      level_sums_(static_cast<size_t>(kMaxRows) * MaxGroups(head_dim)),
       visible_(static_cast<size_t>(kMaxRows) * TileRun::kMaxTiles),
       row_pos_(kMaxRows) {
   states_ = v_tiles() + int64_t{kRebuiltTiles} * kTileTokens * PaddedDim(head_dim);
+  rotated_q_ = states_ + 2 * StateFloats(kMaxRows, PaddedDim(head_dim));
+  units_ = rotated_q_ + int64_t{kMaxRows} * head_dim;
 }
 
 int64_t AttendScratch::Bytes(int head_dim) {
-  return static_cast<int64_t>(sizeof(float)) *
-         (kLogitFloats + int64_t{kMaxRows} * head_dim + kRebuiltTiles * TileFloats(head_dim) +
-          2 * StateFloats(kMaxRows, PaddedDim(head_dim)));
+  return static_cast<int64_t>(sizeof(float)) * MemoryFloats(head_dim) +
+         int64_t{kMaxRows} * (2 * head_dim + 4 * MaxGroups(head_dim));
 }
 
 // A group of tiles, loaded, with its mask.
@@ -107,21 +169,20 @@ struct Segment::Step {
   int64_t first_token;  // of the first tile
   int n_tile;
   TileRun run;
+  bool in_place = false;              // tiles are read where they lie
   bool hidden = false;                // no row sees any token
   const uint16_t* visible = nullptr;  // (n_row, n_tile); null = every row sees every token
 };
-
-int Segment::StepTiles(const QueryRows& rows) const {
-  return tiles_in_place() && rows.n_row <= kFewRows ? TileRun::kMaxTiles : kRebuiltTiles;
-}
 
 // Prepares the step that starts with the tile holding `token`; loads nothing if it is hidden.
 Status Segment::NextStep(const QueryRows& rows, int64_t begin, int64_t end, AttendScratch& scratch,
                          int64_t token, Step* step) const {
   const int64_t first_tile = token / kTileTokens;
-  const int64_t last_tile = (end - 1) / kTileTokens;
-  const int cap = StepTiles(rows);
+  const AttendLimit limit = AttendLimitFrom(first_tile);
+  const int cap = limit.in_place && rows.n_row <= kFewRows ? TileRun::kMaxTiles : kRebuiltTiles;
+  const int64_t last_tile = std::min((end - 1) / kTileTokens, limit.end - 1);
   const int n_tile = static_cast<int>(std::min<int64_t>(cap, last_tile - first_tile + 1));
+  step->in_place = limit.in_place;
   step->first_token = first_tile * kTileTokens;
   step->n_tile = n_tile;
   const int64_t from = std::max(begin, step->first_token);
@@ -153,31 +214,37 @@ Status Segment::NextStep(const QueryRows& rows, int64_t begin, int64_t end, Atte
 
 // Keys to bring nearer during `step`: those of as many tiles after it, which the same thread will
 // most likely ask for next, in this call or another; null if none lie in memory.
-const void* const* Segment::KeysAfter(const Step& step, AttendScratch& scratch,
-                                      TileRun* run) const {
+const TileRun* Segment::KeysAfter(const Step& step, AttendScratch& scratch, TileRun* run) const {
   const int64_t first = step.first_token / kTileTokens + step.n_tile;
   const int64_t n_held = (n_kv() + kTileTokens - 1) / kTileTokens;
-  const int64_t n = std::min<int64_t>(step.n_tile, n_held - first);
-  if (n <= 0 || !tiles_in_place()) return nullptr;
-  if (!LoadTiles(first, static_cast<int>(n), scratch, run).ok()) return nullptr;
-  std::fill(run->k + n, run->k + step.n_tile, run->k[0]);
-  return run->k;
+  if (first >= n_held) return nullptr;
+  const AttendLimit limit = AttendLimitFrom(first);
+  const int64_t n = std::min<int64_t>(step.n_tile, std::min(n_held, limit.end) - first);
+  if (!limit.in_place || !LoadAttendTiles(first, static_cast<int>(n), scratch, run).ok()) {
+    return nullptr;
+  }
+  for (int64_t i = n; i < step.n_tile; ++i) {
+    if (run->k_code != nullptr) {
+      run->k_codes[i] = run->k_codes[0];
+    } else {
+      run->k[i] = run->k[0];
+    }
+  }
+  return run;
 }
 
 Status Segment::Attend(const QueryRows& rows, int64_t begin, int64_t end, int lane,
                        AttendScratch& scratch, const StateView& states) const {
   assert(rows.n_row <= AttendScratch::kMaxRows && rows.n_row == states.n_row);
   const AttendKernels& kernels = ActiveAttendKernels();
+  CallQueries queries(rows, scratch);
   for (int64_t token = begin; token < end;) {
     Step step;
     KVASIR_RETURN_IF_ERROR(NextStep(rows, begin, end, scratch, token, &step));
     token = step.first_token + step.n_tile * kTileTokens;
     if (step.hidden) continue;
     const int stride = step.n_tile * kTileTokens;
-    const auto logits =
-        step.run.k_format == TileFormat::kF16 ? kernels.logits_f16 : kernels.logits_f32;
-    logits(rows.q, rows.n_row, head_dim_, step.run.k, step.n_tile,
-           tiles_in_place() ? step.run.v : nullptr, scratch.logits(), stride);
+    Logits(queries, step.run, step.n_tile, step.in_place, scratch.logits());
     // The lane of the first tile's first token, which may lie before `begin`.
     const int tile_lane = static_cast<int>((lane + step.first_token - begin) & (kTileTokens - 1));
     const float* tile_bias = bias() == nullptr ? nullptr : bias() + step.first_token;
@@ -196,8 +263,8 @@ Status Segment::Attend(const QueryRows& rows, int64_t begin, int64_t end, int la
       }
     }
     TileRun ahead;
-    ValuesOf(step.run)(scratch.logits(), stride, rows.n_row, step.run.v, step.n_tile,
-                       KeysAfter(step, scratch, &ahead), states.d_pad, states.acc);
+    AddValues(step.run, 0, step.n_tile, scratch.logits(), stride, rows.n_row,
+              KeysAfter(step, scratch, &ahead), states.d_pad, states.acc);
   }
   return Status::Ok();
 }
@@ -205,16 +272,14 @@ Status Segment::Attend(const QueryRows& rows, int64_t begin, int64_t end, int la
 Status Segment::VisitWeights(const QueryRows& rows, const RowNorm* norms, int64_t begin,
                              int64_t end, AttendScratch& scratch, const WeightSink& sink) const {
   const AttendKernels& kernels = ActiveAttendKernels();
+  CallQueries queries(rows, scratch);
   for (int64_t token = begin; token < end;) {
     Step step;
     KVASIR_RETURN_IF_ERROR(NextStep(rows, begin, end, scratch, token, &step));
     token = step.first_token + step.n_tile * kTileTokens;
     if (step.hidden) continue;
     const int stride = step.n_tile * kTileTokens;
-    const auto logits =
-        step.run.k_format == TileFormat::kF16 ? kernels.logits_f16 : kernels.logits_f32;
-    logits(rows.q, rows.n_row, head_dim_, step.run.k, step.n_tile, nullptr, scratch.logits(),
-           stride);
+    Logits(queries, step.run, step.n_tile, false, scratch.logits());
     const float* tile_bias = bias() == nullptr ? nullptr : bias() + step.first_token;
     for (int r = 0; r < rows.n_row; ++r) {
       float* x = scratch.logits() + r * stride;

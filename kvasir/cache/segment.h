@@ -13,6 +13,7 @@
 #include "kvasir/cache/partial_state.h"
 #include "kvasir/cache/positions.h"
 #include "kvasir/kernels/attend.h"
+#include "kvasir/kernels/attend_codes.h"
 #include "kvasir/status.h"
 
 namespace kvasir {
@@ -42,6 +43,9 @@ class AttendScratch {
   float* q() { return memory_.data() + kLogitFloats; }              // (kMaxRows, head_dim)
   float* k_tiles() { return q() + int64_t{kMaxRows} * head_dim_; }  // 4 f32 tiles
   float* v_tiles() { return k_tiles() + int64_t{4} * kTileTokens * head_dim_; }
+  float* rotated_q() { return rotated_q_; }  // (kMaxRows, head_dim)
+  // Room for kMaxRows queries in any groups.
+  RoundedQueries rounded() { return {levels_.data(), units_, level_sums_.data()}; }
   StateView span_state(int n_row) { return MakeStateView(states_, n_row, PaddedDim(head_dim_)); }
   StateView total_state(int n_row) {
     return MakeStateView(states_ + StateFloats(kMaxRows, PaddedDim(head_dim_)), n_row,
@@ -53,18 +57,25 @@ class AttendScratch {
  private:
   int head_dim_;
   std::vector<float> memory_;
-  float* states_;
+  float *states_, *rotated_q_, *units_;
+  std::vector<int16_t> levels_;
+  std::vector<int32_t> level_sums_;
   std::vector<uint16_t> visible_;
   std::vector<int32_t> row_pos_;
 };
 
-// Up to kMaxTiles consecutive tiles of a segment, as pointers into it or into scratch.
+// Up to kMaxTiles consecutive tiles of a segment, as pointers into it or into scratch. Where
+// k_code or v_code is set, that side's tiles are k_codes or v_codes: the codes they are stored in.
 struct TileRun {
   static constexpr int kMaxTiles = 8;
   TileFormat k_format = TileFormat::kF16;
   TileFormat v_format = TileFormat::kF16;
+  const CodeFormat* k_code = nullptr;
+  const CodeFormat* v_code = nullptr;
   const void* k[kMaxTiles];
   const void* v[kMaxTiles];
+  CodeTile k_codes[kMaxTiles];
+  CodeTile v_codes[kMaxTiles];
 };
 
 // What a row needs to turn logits into normalised weights: its state after all merges.
@@ -113,7 +124,16 @@ class Segment {
   Status Decode(int64_t begin, int64_t end, float* k, float* v) const;
 
  protected:
-  // What Attend and VisitWeights load: LoadTiles, unless a segment answers them in another basis.
+  // What Attend and VisitWeights may load at once, from a tile on. How tiles are read must not
+  // depend on how calls cut them, so a run stays where both sides are read in one way.
+  struct AttendLimit {
+    int64_t end;    // no run goes from the tile past this one
+    bool in_place;  // nothing is rebuilt: runs may be longer
+  };
+  virtual AttendLimit AttendLimitFrom(int64_t /*tile*/) const {
+    return {INT64_MAX, tiles_in_place()};
+  }
+  // What they load: LoadTiles, unless a segment answers in another basis or from codes.
   virtual Status LoadAttendTiles(int64_t first, int n, AttendScratch& scratch, TileRun* run) const {
     return LoadTiles(first, n, scratch, run);
   }
@@ -123,8 +143,7 @@ class Segment {
 
  private:
   struct Step;
-  int StepTiles(const QueryRows& rows) const;
-  const void* const* KeysAfter(const Step& step, AttendScratch& scratch, TileRun* run) const;
+  const TileRun* KeysAfter(const Step& step, AttendScratch& scratch, TileRun* run) const;
   Status NextStep(const QueryRows& rows, int64_t begin, int64_t end, AttendScratch& scratch,
                   int64_t token, Step* step) const;
 };

@@ -153,6 +153,11 @@ std::vector<double> ExactAttention(const std::vector<float>& q, const std::vecto
   return out;
 }
 
+// Attention on codes rounds queries to 2^-15 of the largest of a group.
+double AttendTolerance(const CodedPart& keys) {
+  return keys.code_format() != nullptr ? 3e-4 : 1e-5;
+}
+
 TEST(Conformance, AnyPairAttendsAsItsDecodedRows) {
   const auto codecs = TestedCodecs();
   for (int head_dim : {8, 80, 128}) {
@@ -195,11 +200,53 @@ TEST(Conformance, AnyPairAttendsAsItsDecodedRows) {
         double scale = 0;
         for (double x : expected) scale = std::max(scale, std::fabs(x));
         for (int c = 0; c < head_dim; ++c) {
-          ASSERT_NEAR(out[c], expected[c], 1e-5 * (1 + scale)) << "channel " << c;
+          ASSERT_NEAR(out[c], expected[c], AttendTolerance(*k_part) * (1 + scale))
+              << "channel " << c;
         }
       }
     }
   }
+}
+
+TEST(Conformance, AttentionOnCodesErrsAnOrderLessThanTheCodes) {
+  constexpr int kDim = 64, kTokens = 213, kQueries = 16;  // the last tile is short
+  CodecFixture f(kTokens, kDim, 11, 0);
+  int n_tested = 0;
+  for (const auto& codec : TestedCodecs()) {
+    const auto k_part = f.Encode(*codec, KvSide::kKey), v_part = f.Encode(*codec, KvSide::kValue);
+    if (k_part->code_format() == nullptr) continue;
+    SCOPED_TRACE(codec->name());
+    ++n_tested;
+    const CodedSegment segment(kDim, Positions(f.pos), codec->name(), k_part, v_part);
+    std::vector<float> k(f.k.size()), v(f.v.size()), memory(StateFloats(1, kDim)), out(kDim);
+    ASSERT_TRUE(segment.Decode(0, kTokens, k.data(), v.data()).ok());
+    AttendScratch scratch(kDim);
+    const StateView state = MakeStateView(memory.data(), 1, kDim);
+    double of_codes = 0, of_kernels = 0;
+    for (int i = 0; i < kQueries; ++i) {
+      std::vector<float> q(&f.k[i * 7 * kDim], &f.k[i * 7 * kDim] + kDim);
+      for (float& x : q) x *= 0.1f;
+      const int32_t last = 1000;
+      const QueryRows rows = {.q = q.data(),
+                              .pos = &last,
+                              .n_row = 1,
+                              .head_dim = kDim,
+                              .pos_min = last,
+                              .pos_max = last};
+      ResetStates(state);
+      ASSERT_TRUE(segment.Attend(rows, 0, kTokens, 0, scratch, state).ok());
+      FinishStates(state, kDim, out.data(), kDim);
+      const std::vector<double> exact = ExactAttention(q, f.k, f.v, kDim);
+      const std::vector<double> decoded = ExactAttention(q, k, v, kDim);
+      for (int c = 0; c < kDim; ++c) {
+        of_codes += std::pow(decoded[c] - exact[c], 2);
+        of_kernels += std::pow(out[c] - decoded[c], 2);
+      }
+    }
+    EXPECT_LE(std::sqrt(of_kernels), 0.1 * std::sqrt(of_codes));
+    RecordProperty(codec->name(), std::to_string(std::sqrt(of_kernels / of_codes)));
+  }
+  EXPECT_GE(n_tested, 4);
 }
 
 TEST(Conformance, ShortLastBlocksDecodeAsWell) {
@@ -267,7 +314,7 @@ TEST(Conformance, EveryIsaEncodesAndDecodesTheSameBits) {
 TEST(Conformance, RotatedFormatsKeepTheMask) {
   constexpr int kDim = 64, kTokens = 64;
   CodecFixture f(kTokens, kDim, 8, 100);
-  for (const char* name : {"int4h", "turbo", "f16"}) {
+  for (const char* name : {"int4h", "q8_0", "q4_1", "turbo", "f16"}) {
     SCOPED_TRACE(name);
     const auto codec = MustMakeCodec(name);
     const CodedSegment segment(kDim, Positions(f.pos), name, f.Encode(*codec, KvSide::kKey),
@@ -307,7 +354,7 @@ TEST(Conformance, RotatedFormatsKeepTheMask) {
       const std::vector<float> query(&q[r * kDim], &q[r * kDim] + kDim);
       std::vector<double> expected(kDim);
       if (!seen_k.empty()) expected = ExactAttention(query, seen_k, seen_v, kDim);
-      for (int c = 0; c < kDim; ++c) EXPECT_NEAR(out[c], expected[c], 3e-5) << "row " << r;
+      for (int c = 0; c < kDim; ++c) EXPECT_NEAR(out[c], expected[c], 3e-4) << "row " << r;
     }
   }
 }
@@ -337,7 +384,7 @@ TEST(Conformance, WeightsOfRotatedKeysAreThoseOfDecodedRows) {
   for (int t = 0; t < kTokens; ++t) {
     double logit = 0;
     for (int c = 0; c < kDim; ++c) logit += double{q[c]} * k[t * kDim + c];
-    EXPECT_NEAR(weights[t] / std::exp2(logit), 1, 1e-5) << "token " << t;
+    EXPECT_NEAR(weights[t] / std::exp2(logit), 1, 3e-4) << "token " << t;
   }
 }
 

@@ -7,12 +7,35 @@
 
 namespace kvasir {
 
+namespace {
+
+// What kernels/attend_codes.h can read.
+bool ReadsCodes(const GroupFormat& format, const TileOrder& order) {
+  const Quantiser& quantiser = format.quantiser;
+  return format.grouping == Grouping::kPerToken && format.outliers == 0 &&
+         order.head_dim % kStripCodes == 0 && (quantiser.bits() == 4 || quantiser.bits() == 8) &&
+         (quantiser.is_symmetric() || quantiser.is_min_max()) &&
+         !(format.raw && order.side == KvSide::kKey);
+}
+
+CodeFormat CodeFormatOf(const GroupFormat& format, int head_dim) {
+  const Quantiser& quantiser = format.quantiser;
+  return {.bits = quantiser.bits(),
+          .group = format.GroupChannels(head_dim),
+          .zero = quantiser.is_symmetric() ? 1 << (quantiser.bits() - 1) : 0,
+          .has_offset = quantiser.is_min_max()};
+}
+
+}  // namespace
+
 GroupPart::GroupPart(const GroupFormat& format, const TileOrder& order, SlabArena* arena,
                      std::shared_ptr<const RopeTable> rope, Positions pos)
     : format_(format),
       order_(order),
       layout_(format, order),
       last_layout_(layout_),
+      reads_codes_(ReadsCodes(format, order)),
+      code_format_(CodeFormatOf(format, order.head_dim)),
       arena_(arena),
       rotation_(order.head_dim, format.hadamard && format.random_signs),
       rope_(std::move(rope)),
@@ -38,6 +61,27 @@ int64_t GroupPart::bytes() const {
 
 const ChannelRotation* GroupPart::rotation() const {
   return format_.hadamard && rope_ == nullptr ? &rotation_ : nullptr;
+}
+
+int64_t GroupPart::n_code_tile() const {
+  if (!reads_codes_) return 0;
+  const bool last_is_narrow = last_layout_.slots < kTileTokens;
+  return (n_token_ + (last_is_narrow ? 0 : kTileTokens - 1)) / kTileTokens;
+}
+
+void GroupPart::CodeTiles(int64_t first, int n, CodeTile* tiles) const {
+  const int tiles_per_block = format_.block / kTileTokens;
+  for (int i = 0; i < n; ++i) {
+    const int64_t block = (first + i) / tiles_per_block;
+    const int64_t tile = (first + i) % tiles_per_block;
+    const BlockLayout& layout = this->layout(block);
+    const auto* data = reinterpret_cast<const uint8_t*>(blocks_[block].data());
+    const auto* words = reinterpret_cast<const uint16_t*>(data);
+    const int64_t grid = tile * layout.tile_grids;
+    tiles[i] = {.codes = data + layout.codes + tile * layout.tile_strips * layout.strip_bytes,
+                .scale = words + layout.scale / 2 + grid,
+                .offset = words + layout.offset / 2 + grid};
+  }
 }
 
 Status GroupPart::LoadTiles(int64_t first, int n, float* scratch, TileFormat* format,
@@ -147,7 +191,7 @@ void GroupPart::RestoreKeys(int64_t tile, float* dst) const {
   const int64_t first = tile * kTileTokens;
   const auto n = static_cast<size_t>(std::min<int64_t>(kTileTokens, n_token_ - first));
   for (size_t t = 0; t < n; ++t) pos[t] = pos_[first + static_cast<int64_t>(t)];
-  rope_->RotateTile(dst, {pos, n});
+  rope_->TurnTile(dst, {pos, n});
 }
 
 void GroupPart::ClearUnused(int64_t tile, float* dst) const {

@@ -33,6 +33,9 @@ class GroupPart final : public CodedPart {
   const ChannelRotation* rotation() const override;
   Status LoadRotatedTiles(int64_t first, int n, float* scratch, TileFormat* format,
                           const void** tiles) const override;
+  const CodeFormat* code_format() const override { return reads_codes_ ? &code_format_ : nullptr; }
+  int64_t n_code_tile() const override;
+  void CodeTiles(int64_t first, int n, CodeTile* tiles) const override;
   Result<std::shared_ptr<const CodedPart>> Gather(std::span<const int32_t> keep) const override;
 
  private:
@@ -51,6 +54,8 @@ class GroupPart final : public CodedPart {
   GroupFormat format_;
   TileOrder order_;
   BlockLayout layout_, last_layout_;
+  bool reads_codes_;  // attention does, as code_format_ says
+  CodeFormat code_format_;
   SlabArena* arena_;
   HadamardRotation rotation_;
   std::shared_ptr<const RopeTable> rope_;

@@ -49,6 +49,10 @@ class Quantiser {
   bool stores_scale() const { return rule_ != GridRule::kUnit; }
   bool stores_offset() const;
 
+  // Rules of integer codes that count from the middle of their range, and from a stored minimum.
+  bool is_symmetric() const { return rule_ == GridRule::kSymmetric || rule_ == GridRule::kSigned; }
+  bool is_min_max() const { return rule_ == GridRule::kMinMax; }
+
   // `x` finite, magnitudes up to 65504; empty groups give scale 0.
   Grid Fit(std::span<const float> x) const;
   // codes[i] = the code of x[i].

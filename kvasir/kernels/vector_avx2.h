@@ -81,6 +81,13 @@ struct Vector2x256 {
     h = _mm_max_ps(h, _mm_movehl_ps(h, h));
     return _mm_cvtss_f32(_mm_max_ss(h, _mm_movehdup_ps(h)));
   }
+  // Lane i with i + 8, then i + 4, i + 2, i + 1.
+  static float ReduceAdd(Reg a) {
+    const __m256 h = _mm256_add_ps(a.lo, a.hi);
+    __m128 q = _mm_add_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
+    q = _mm_add_ps(q, _mm_movehl_ps(q, q));
+    return _mm_cvtss_f32(_mm_add_ss(q, _mm_movehdup_ps(q)));
+  }
   static Reg Scale(Reg value, Reg n) {
     return Map(value, n, [](__m256 v, __m256 e) {
       const __m256 normal = _mm256_cmp_ps(e, _mm256_set1_ps(-126), _CMP_GE_OQ);

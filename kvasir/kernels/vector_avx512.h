@@ -41,6 +41,13 @@ struct Vector512 {
                                                          _mm512_castps_si512(magnitude), 0xca));
   }
   static float ReduceMax(Reg a) { return _mm512_reduce_max_ps(a); }
+  // Lane i with i + 8, then i + 4, i + 2, i + 1.
+  static float ReduceAdd(Reg a) {
+    const __m256 h = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
+    __m128 q = _mm_add_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
+    q = _mm_add_ps(q, _mm_movehl_ps(q, q));
+    return _mm_cvtss_f32(_mm_add_ss(q, _mm_movehdup_ps(q)));
+  }
   static Reg Scale(Reg value, Reg n) {
     const __mmask16 normal = _mm512_cmp_ps_mask(n, _mm512_set1_ps(-126), _CMP_GE_OQ);
     return _mm512_maskz_scalef_ps(normal, value, n);

@@ -1,0 +1,73 @@
+// Attention on the codes of encoded tiles: keys and values whose tokens have a scale, and maybe an
+// offset, of their own for every run of channels are never rebuilt.
+//
+//   keys    a query is rounded to 15-bit integers per run of channels, products with codes are
+//           summed exactly in integers, and a logit is one chain over the runs, ascending:
+//               x = fma(s_t, unit * int(sum_j n_j * (code_tj - zero)), x)
+//               x = fma(o_t, unit * int(sum_j n_j), x)            where offsets are stored
+//           (unit * int(...) is rounded once).
+//   values  a channel is one fma chain over the tokens, ascending, and where offsets are stored
+//           each tile adds their sum last:
+//               acc = fma(p_t * s_t, code_tc - zero, acc);   acc = acc + sum_t (p_t * o_t)
+//           the sum in a tree: token t with t + 8, then t + 4, t + 2, t + 1.
+//
+// Every variant gives the same bits, and a row's result does not depend on the rows beside it nor
+// on how tiles come together in calls. Folding scales out of the products:
+// KIVI, arXiv:2402.02750.
+#pragma once
+
+#include <cstdint>
+
+#include "kvasir/kernels/attend.h"
+#include "kvasir/kernels/kv_unpack.h"
+
+namespace kvasir {
+
+// What the tiles of a part have in common. A channel's value is (code - zero) * scale + offset.
+struct CodeFormat {
+  int bits = 8;             // 4 or 8; strips as kv_unpack.h lays them out
+  int group = 32;           // channels that share a scale, a multiple of 16; the last may have less
+  int zero = 0;             // 0 where offsets are stored
+  bool has_offset = false;  // else offsets are 0
+
+  int n_group(int d) const { return (d + group - 1) / group; }
+};
+
+// One whole tile of 16 tokens; d is a multiple of 16.
+//   keys    strips (d), of 16 tokens each
+//   values  strips (d / 16, 16), of 16 channels each
+struct CodeTile {
+  const uint8_t* codes;
+  const uint16_t* scale;   // (n_group, 16) f16
+  const uint16_t* offset;  // likewise, where stored
+};
+
+// q[j] of a row is n[j] * unit, and the sum of a group's integers its n_sum.
+//   unit = max|q| / 16256, n = q * (16256 / max|q|) to nearest even; n = 0 where max|q| is below
+//   2^-100, and unit not a number where a value is not finite
+struct RoundedQueries {
+  int16_t* n = nullptr;      // (n_row, d)
+  float* unit = nullptr;     // (n_row, n_group)
+  int32_t* n_sum = nullptr;  // (n_row, n_group)
+};
+
+struct AttendCodeKernels {
+  // Fills `rounded` from q (n_row, d).
+  void (*round_queries)(const CodeFormat& format, const float* q, int n_row, int d,
+                        const RoundedQueries& rounded);
+  // x[r * x_stride + 16 * i + t] = the logit of token t of tile i.
+  //   ahead  (n_tile) what is read after this, of the same head; its codes are brought nearer.
+  //          null = nothing
+  void (*logits)(const CodeFormat& format, const RoundedQueries& q, int n_row, int d,
+                 const CodeTile* tiles, int n_tile, const CodeTile* ahead, float* x, int x_stride);
+  // acc[r * d + c] gathers the weights p[r * p_stride + t] of the tokens of all tiles.
+  void (*values)(const CodeFormat& format, const float* p, int p_stride, int n_row, int d,
+                 const CodeTile* tiles, int n_tile, const CodeTile* ahead, float* acc);
+};
+
+const AttendCodeKernels& GetAttendCodeKernels(Isa isa);
+const AttendCodeKernels& ActiveAttendCodeKernels();
+
+inline constexpr float kQueryLevels = 16256;  // 127 * 128
+
+}  // namespace kvasir
