@@ -78,6 +78,7 @@ class Auditor {
   Result<ShadowAudit> RunShadow(Runtime& runtime);
   Result<RecipeAudit> RunRecipe(const std::string& recipe);
   Status AddHeads(Audit* audit);
+  Status AddTasks(Audit* audit) const;
   Status AddBaselines(Audit* audit);
   // Adds one baseline, or its other use where it is there already.
   Status AddBaseline(const std::string& recipe, std::span<const std::string> baseline_of,
@@ -201,6 +202,25 @@ Status Auditor::AddHeads(Audit* audit) {
   return Status::Ok();
 }
 
+Status Auditor::AddTasks(Audit* audit) const {
+  if (options_.tasks.tasks.empty()) return Status::Ok();
+  EngineOptions engine;
+  engine.model_path = model_->path;
+  engine.n_thread = team_.size();
+  engine.n_ctx = runtime_options_.n_ctx;
+  engine.n_ubatch = options_.n_ubatch;
+  engine.memory_limit = options_.memory_limit;
+  const auto score = [&](const std::string& recipe, std::vector<TaskRunResult>* scores) -> Status {
+    auto results = ScoreRecipe(engine, recipe, options_.tasks, options_.progress);
+    if (!results.ok()) return std::move(results).status().WithContext("tasks, --kv " + recipe);
+    *scores = std::move(*results);
+    return Status::Ok();
+  };
+  KVASIR_RETURN_IF_ERROR(score("exact", &audit->exact.tasks));
+  for (RecipeAudit& row : audit->recipes) KVASIR_RETURN_IF_ERROR(score(row.recipe, &row.tasks));
+  return Status::Ok();
+}
+
 Status Auditor::AddBaselines(Audit* audit) {
   const CacheShape shape = CacheShapeOf(model_->spec);
   const auto n_full = std::count(shape.window.begin(), shape.window.end(), 0);
@@ -254,6 +274,7 @@ Result<Audit> Auditor::Run() {
   }
   if (options_.heads) KVASIR_RETURN_IF_ERROR(AddHeads(&audit));
   if (options_.baselines) KVASIR_RETURN_IF_ERROR(AddBaselines(&audit));
+  KVASIR_RETURN_IF_ERROR(AddTasks(&audit));
   return audit;
 }
 
