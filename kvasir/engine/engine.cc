@@ -24,18 +24,6 @@ double SecondsSince(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-// The recipe with the cache types in it.
-Result<Recipe> RecipeOf(const EngineOptions& options) {
-  KVASIR_ASSIGN_OR_RETURN(Recipe recipe, Recipe::Parse(options.kv));
-  for (const auto& [kind, type] :
-       {std::pair{"k=", &options.type_k}, std::pair{"v=", &options.type_v}}) {
-    if (*type == "f16") continue;
-    KVASIR_ASSIGN_OR_RETURN(const Recipe codec, Recipe::Parse(kind + *type));
-    KVASIR_RETURN_IF_ERROR(recipe.AddAll(codec));
-  }
-  return recipe;
-}
-
 Status CheckRange(const char* option, int64_t value, int64_t low, int64_t high) {
   if (value >= low && value <= high) return Status::Ok();
   return Status::InvalidArgument(
@@ -444,7 +432,8 @@ Result<std::shared_ptr<Engine>> LoadEngine(EngineOptions options) {
   KVASIR_RETURN_IF_ERROR(CheckRange("threads", options.n_thread, 0, 1024));
   KVASIR_RETURN_IF_ERROR(CheckRange("ubatch-size", options.n_ubatch, 1, 65536));
   KVASIR_RETURN_IF_ERROR(CheckRange("ctx-size", options.n_ctx, 0, INT32_MAX));
-  KVASIR_ASSIGN_OR_RETURN(const Recipe recipe, RecipeOf(options));
+  KVASIR_ASSIGN_OR_RETURN(const Recipe recipe,
+                          Recipe::ParseWithTypes(options.kv, options.type_k, options.type_v));
   KVASIR_ASSIGN_OR_RETURN(std::shared_ptr<const Model> model,
                           LoadModel(options.model_path, {.progress = options.progress}));
   if (options.n_ctx == 0) options.n_ctx = model->spec.n_ctx_train;

@@ -25,8 +25,15 @@ Result<std::vector<TokenId>> Conversation::Prompt() const {
   for (const Message& message : messages_) {
     messages.push_back({{"role", message.role}, {"content", message.text}});
   }
-  KVASIR_ASSIGN_OR_RETURN(const jinja::Rendered rendered,
-                          template_->Apply({.messages = messages, .now = {}}));
+  return Render(messages, /*add_generation_prompt=*/true);
+}
+
+Result<std::vector<TokenId>> Conversation::Render(const nlohmann::ordered_json& messages,
+                                                  bool add_generation_prompt) const {
+  KVASIR_ASSIGN_OR_RETURN(
+      const jinja::Rendered rendered,
+      template_->Apply(
+          {.messages = messages, .add_generation_prompt = add_generation_prompt, .now = {}}));
   const bool add_bos =
       model_->tokenizer->add_bos_by_default() && !template_->capabilities().writes_bos;
   return model_->tokenizer->Encode(rendered.pieces(), add_bos);

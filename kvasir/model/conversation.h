@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -30,6 +31,10 @@ class Conversation {
   // Ids of the whole conversation, ready for the assistant's answer. Words of the messages never
   // become control tokens. Errors: of ChatTemplate::Apply.
   Result<std::vector<TokenId>> Prompt() const;
+
+  // Ids of messages from elsewhere: an array of {"role", "content", ...}.
+  Result<std::vector<TokenId>> Render(const nlohmann::ordered_json& messages,
+                                      bool add_generation_prompt) const;
 
  private:
   struct Message {
