@@ -1,7 +1,5 @@
 #include "kvasir/cache/dense.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cassert>
 #include <cstring>
@@ -43,12 +41,6 @@ void PutValue(const DenseLayout& layout, std::byte* tile, int slot, const float*
 }
 
 }  // namespace
-
-Result<TileFormat> ParseTileFormat(std::string_view option, std::string_view name) {
-  if (name == "f16") return TileFormat::kF16;
-  if (name == "f32") return TileFormat::kF32;
-  return Status::Unsupported(fmt::format("{}: expected f16 or f32, found '{}'", option, name));
-}
 
 void TileList::Append(ArenaBlock tile) {
   data_.push_back(tile.data());

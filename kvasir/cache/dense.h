@@ -11,9 +11,6 @@
 
 namespace kvasir {
 
-// Errors: kUnsupported names `option`, what it takes and what was found.
-Result<TileFormat> ParseTileFormat(std::string_view option, std::string_view name);
-
 // How dense tokens of one (layer, kv head) are stored. K and V choose their formats independently.
 struct DenseLayout {
   int head_dim = 0;

@@ -24,18 +24,6 @@ double SecondsSince(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-// The recipe with the cache types in it.
-Result<Recipe> RecipeOf(const EngineOptions& options) {
-  KVASIR_ASSIGN_OR_RETURN(Recipe recipe, Recipe::Parse(options.kv));
-  for (const auto& [kind, type] :
-       {std::pair{"k=", &options.type_k}, std::pair{"v=", &options.type_v}}) {
-    if (*type == "f16") continue;
-    KVASIR_ASSIGN_OR_RETURN(const Recipe codec, Recipe::Parse(kind + *type));
-    KVASIR_RETURN_IF_ERROR(recipe.AddAll(codec));
-  }
-  return recipe;
-}
-
 Status CheckRange(const char* option, int64_t value, int64_t low, int64_t high) {
   if (value >= low && value <= high) return Status::Ok();
   return Status::InvalidArgument(
@@ -90,6 +78,7 @@ class SessionImpl final : public Session {
       std::span<const TokenId> prompt, const GenerateOptions& options,
       const std::function<bool(const GeneratedToken&)>& on_token) override;
   Status Logits(std::span<const TokenId> tokens, const LogitsSink& sink) override;
+  Result<std::unique_ptr<Session>> Fork() const override;
 
   std::span<const TokenId> tokens() const override { return tokens_; }
   int64_t kv_bytes() const override { return cache_->bytes(); }
@@ -135,6 +124,19 @@ void SessionImpl::Clear() {
                                     .ledger = &shared_->ledger,
                                     .rope = [forward](int layer) { return &forward->rope(layer); },
                                     .replay_question = shared_->replay_question});
+}
+
+Result<std::unique_ptr<Session>> SessionImpl::Fork() const {
+  return WithoutExceptions([&]() -> Result<std::unique_ptr<Session>> {
+    std::lock_guard turn(shared_->turn);
+    auto fork = std::make_unique<SessionImpl>(shared_);
+    KVASIR_ASSIGN_OR_RETURN(fork->cache_, cache_->Fork());
+    if (run_ != nullptr) {
+      KVASIR_ASSIGN_OR_RETURN(fork->run_, run_->Fork());
+    }
+    fork->tokens_ = tokens_;
+    return std::unique_ptr<Session>(std::move(fork));
+  });
 }
 
 Status SessionImpl::CheckTokens(std::span<const TokenId> tokens) const {
@@ -430,7 +432,8 @@ Result<std::shared_ptr<Engine>> LoadEngine(EngineOptions options) {
   KVASIR_RETURN_IF_ERROR(CheckRange("threads", options.n_thread, 0, 1024));
   KVASIR_RETURN_IF_ERROR(CheckRange("ubatch-size", options.n_ubatch, 1, 65536));
   KVASIR_RETURN_IF_ERROR(CheckRange("ctx-size", options.n_ctx, 0, INT32_MAX));
-  KVASIR_ASSIGN_OR_RETURN(const Recipe recipe, RecipeOf(options));
+  KVASIR_ASSIGN_OR_RETURN(const Recipe recipe,
+                          Recipe::ParseWithTypes(options.kv, options.type_k, options.type_v));
   KVASIR_ASSIGN_OR_RETURN(std::shared_ptr<const Model> model,
                           LoadModel(options.model_path, {.progress = options.progress}));
   if (options.n_ctx == 0) options.n_ctx = model->spec.n_ctx_train;

@@ -1,6 +1,6 @@
 // Speed of prefill and decode at chosen depths, with the bytes that each must move.
 //
-// A depth costs one fill: the cache is filled once per pair of formats, grown from one depth to the
+// A depth costs one fill: the cache is filled once per recipe, grown from one depth to the
 // next, and taken back to the depth after every repetition. Plain reads of memory take turns with
 // the repetitions, so that a rate and its ceiling meet the same machine.
 #pragma once
@@ -25,6 +25,7 @@ struct BenchCase {
   int64_t depth = 0;
   int64_t n_thread = 0;
   int64_t n_ubatch = 512;
+  std::string kv = "exact";  // a recipe; the types are added to it
   std::string type_k = "f16", type_v = "f16";
 
   int64_t n_token() const { return n_prompt + n_gen; }
@@ -40,10 +41,11 @@ struct BenchGrid {
   std::vector<int64_t> depth = {0};
   std::vector<int64_t> n_thread = {0};  // 0 = the CPUs of this process
   std::vector<int64_t> n_ubatch = {512};
+  std::vector<std::string> kv = {"exact"};
   std::vector<std::string> type_k = {"f16"}, type_v = {"f16"};
 };
 
-// Prompts before generation, depths outside threads and chunks, formats outermost.
+// Prompts before generation, depths outside threads and chunks, recipes and formats outermost.
 std::vector<BenchCase> ExpandGrid(const BenchGrid& grid);
 
 enum class BenchFill {
@@ -56,8 +58,7 @@ struct BenchResult {
   BenchCase bench_case = {};  // n_thread resolved
   BenchFill fill = BenchFill::kPrefill;
   std::vector<double> seconds = {};  // per repetition
-  // Per repetition, at least: the matrices once a chunk, and the keys and values that its last
-  // token sees.
+  // Per repetition: the matrices, and the cache as it is held in the middle, once a chunk.
   double moved_bytes = 0;
   double read_rate = 0;  // bytes per second of plain reads with the same threads; median
 
@@ -74,12 +75,13 @@ struct BenchOptions {
 };
 
 // Runs the cases in order and hands over each result as it is known.
-// Errors: kUnsupported for a format, kInvalidArgument for positions past 2^31, those of the
-// forward pass, and those of `sink`.
+// Errors: those of the recipe; kInvalidArgument for positions past 2^31, and for a random fill
+// under a recipe that evicts tokens; those of the forward pass and of `sink`.
 Status RunBench(std::shared_ptr<const Model> model, const std::vector<BenchCase>& cases,
                 const BenchOptions& options, const std::function<Status(const BenchResult&)>& sink);
 
-// Bytes that a repetition of the case must read at least.
-double MinimalBytes(const Model& model, const BenchCase& bench_case);
+// Bytes of the matrices that a repetition of the case reads: layers once a chunk, the output matrix
+// where logits are made.
+double MatrixBytes(const Model& model, const BenchCase& bench_case);
 
 }  // namespace kvasir

@@ -56,6 +56,7 @@ Json Record(const Machine& machine, const BenchedModel& model, const BenchResult
               {"model_n_params", model.n_parameters},
               {"n_ubatch", c.n_ubatch},
               {"n_threads", c.n_thread},
+              {"kv", c.kv},
               {"type_k", c.type_k},
               {"type_v", c.type_v},
               {"n_prompt", c.n_prompt},
@@ -99,13 +100,13 @@ std::string CsvLine(const Json& record, bool header) {
 }
 
 std::string MarkdownLine(std::string_view model, std::string_view size, std::string_view params,
-                         std::string_view threads, std::string_view ubatch, std::string_view type_k,
-                         std::string_view type_v, std::string_view test, std::string_view rate,
-                         std::string_view moved, std::string_view share) {
+                         std::string_view threads, std::string_view ubatch, std::string_view kv,
+                         std::string_view type_k, std::string_view type_v, std::string_view test,
+                         std::string_view rate, std::string_view moved, std::string_view share) {
   return fmt::format(
-      "| {:<22} | {:>10} | {:>9} | {:>7} | {:>5} | {:>6} | {:>6} | {:>15} | {:>18} "
+      "| {:<22} | {:>10} | {:>9} | {:>7} | {:>5} | {:>10} | {:>6} | {:>6} | {:>15} | {:>18} "
       "| {:>6} | {:>7} |\n",
-      model, size, params, threads, ubatch, type_k, type_v, test, rate, moved, share);
+      model, size, params, threads, ubatch, kv, type_k, type_v, test, rate, moved, share);
 }
 
 std::string MarkdownHeader(const Machine& machine) {
@@ -114,12 +115,12 @@ std::string MarkdownHeader(const Machine& machine) {
                   machine.isa, machine.commit, machine.compiler, machine.flags);
   if (machine.assertions) text += "warning: assertions are on\n";
   text += '\n';
-  text += MarkdownLine("model", "size", "params", "threads", "ub", "type_k", "type_v", "test",
+  text += MarkdownLine("model", "size", "params", "threads", "ub", "kv", "type_k", "type_v", "test",
                        "t/s", "GB/s", "of read");
   text += fmt::format(
-      "| {:-<22} | {:->9}: | {:->8}: | {:->6}: | {:->4}: | {:->5}: | {:->5}: | "
+      "| {:-<22} | {:->9}: | {:->8}: | {:->6}: | {:->4}: | {:->9}: | {:->5}: | {:->5}: | "
       "{:->14}: | {:->17}: | {:->5}: | {:->6}: |\n",
-      "", "", "", "", "", "", "", "", "", "", "");
+      "", "", "", "", "", "", "", "", "", "", "", "");
   return text;
 }
 
@@ -131,7 +132,7 @@ std::string MarkdownRow(const BenchedModel& model, const BenchResult& r) {
   if (c.depth > 0 && r.fill == BenchFill::kRandom) name += '*';
   return MarkdownLine(model.label, FormatBytes(static_cast<int64_t>(model.bytes)),
                       ShowCount(model.n_parameters), std::to_string(c.n_thread),
-                      std::to_string(c.n_ubatch), c.type_k, c.type_v, name,
+                      std::to_string(c.n_ubatch), c.kv, c.type_k, c.type_v, name,
                       fmt::format("{:.2f} ± {:.2f}", rate.mean, rate.stddev),
                       fmt::format("{:.2f}", r.MovedRate() * 1e-9),
                       fmt::format("{:.0f} %", 100 * r.MovedRate() / r.read_rate));
@@ -171,8 +172,8 @@ std::string BenchReport::Row(const BenchedModel& model, const BenchResult& resul
 std::string BenchReport::End() const {
   switch (format_) {
     case ReportFormat::kMarkdown:
-      return "\nGB/s: matrices once a chunk and the keys and values that its last token sees, at "
-             "the median time; of read: its share of plain reads, which took turns with the runs; "
+      return "\nGB/s: matrices and the whole cache once a chunk, at the median time; of read: its "
+             "share of plain reads, which took turns with the runs; "
              "*: depth filled with random keys and values\n";
     case ReportFormat::kCsv: return {};
     case ReportFormat::kJson: return n_row_ == 0 ? "]\n" : "\n]\n";

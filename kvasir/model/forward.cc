@@ -129,7 +129,12 @@ Status ForwardPass::Run(std::span<const TokenId> tokens, SequenceCache& cache, L
     return status;
   }
   cache.Advance(cache.n_pos() + static_cast<int32_t>(n_token_));
-  return Logits(wanted, sink);
+  if (wanted == LogitsWanted::kNone) return Status::Ok();
+  const int64_t first = wanted == LogitsWanted::kAll ? 0 : n_token_ - 1;
+  return LogitsOf(hidden().subspan(static_cast<size_t>(first * model_->spec.n_embd)),
+                  [&](int64_t begin, int64_t n, const float* logits) {
+                    return sink(first + begin, n, logits);
+                  });
 }
 
 void ForwardPass::FillAngles(int32_t angle_offset) {
@@ -225,7 +230,11 @@ Status ForwardPass::Attention(int layer, SequenceCache& cache, LayerObserver* ob
   queries.softcap = s.attn_softcap;
   if (observer != nullptr && observer->WantsNorms(layer)) queries.norms = b.norms.data();
   KVASIR_RETURN_IF_ERROR(cache.Attend(layer, queries, team_, *workspace_, b.attended.data()));
-  if (observer != nullptr) KVASIR_RETURN_IF_ERROR(observer->AfterAttend(layer, queries, cache));
+  if (observer != nullptr) {
+    KVASIR_RETURN_IF_ERROR(observer->AfterAttend(layer, queries, cache));
+    observer->Attended(layer, {b.attended.data(), static_cast<size_t>(n_token_) * s.n_head *
+                                                      static_cast<size_t>(s.head_dim)});
+  }
   Project(w.wo, w.bo, b.attended.data(), b.normed.data());
   AddResidual(b.normed.data(), w.attn_post_norm);
   return Status::Ok();
@@ -247,15 +256,16 @@ void ForwardPass::FeedForward(const LayerWeights& w) {
   AddResidual(b.normed.data(), w.ffn_post_norm);
 }
 
-Status ForwardPass::Logits(LogitsWanted wanted, const LogitsSink& sink) {
-  if (wanted == LogitsWanted::kNone) return Status::Ok();
+Status ForwardPass::LogitsOf(std::span<const float> hidden, const LogitsSink& sink) {
   const ModelSpec& s = model_->spec;
   const Tensor& output = model_->weights.output;
+  const int64_t n_row = static_cast<int64_t>(hidden.size()) / s.n_embd;
+  KVASIR_RETURN_IF_ERROR(Grow(1));
   void* activations = Aligned(buffers_.prepared);
-  for (int64_t first = wanted == LogitsWanted::kAll ? 0 : n_token_ - 1; first < n_token_;
-       first += kLogitRows) {
-    const int64_t n = std::min(kLogitRows, n_token_ - first);
-    Norm(&buffers_.x[first * s.n_embd], model_->weights.output_norm, buffers_.normed.data(), n);
+  const int64_t block = std::min(kLogitRows, capacity_);
+  for (int64_t first = 0; first < n_row; first += block) {
+    const int64_t n = std::min(block, n_row - first);
+    Norm(&hidden[first * s.n_embd], model_->weights.output_norm, buffers_.normed.data(), n);
     PrepareActivations(output.type, buffers_.normed.data(), output.cols, n, output.cols,
                        activations, team_);
     MatMul(output, activations, n, buffers_.logits.data(), s.n_vocab, team_);

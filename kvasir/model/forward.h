@@ -30,6 +30,9 @@ class LayerObserver {
   // The layer's queries, rotated, and its cache, which holds the chunk. May change that layer's
   // lists: later chunks read what it leaves.
   virtual Status AfterAttend(int layer, const LayerQueries& queries, SequenceCache& cache) = 0;
+  // What attention gave, after AfterAttend and before the output projection:
+  // (n_token, n_head, head_dim), valid during the call.
+  virtual void Attended([[maybe_unused]] int layer, [[maybe_unused]] std::span<const float> out) {}
 };
 
 CacheShape CacheShapeOf(const ModelSpec& spec);
@@ -47,6 +50,14 @@ class ForwardPass {
   // most max_chunk. On an error the cache is as before.
   Status Run(std::span<const TokenId> tokens, SequenceCache& cache, LogitsWanted wanted,
              const LogitsSink& sink, LayerObserver* observer = nullptr);
+
+  // The residual stream behind the last layer, of the chunk that Run took last: (n_token, n_embd).
+  // Valid until the next Run.
+  std::span<const float> hidden() const {
+    return {buffers_.x.data(), static_cast<size_t>(n_token_ * model_->spec.n_embd)};
+  }
+  // Logits of such rows, kept or fresh, a few at a time: the bits that Run gives.
+  Status LogitsOf(std::span<const float> hidden, const LogitsSink& sink);
 
   const Model& model() const { return *model_; }
   int32_t n_ctx() const { return n_ctx_; }
@@ -69,7 +80,6 @@ class ForwardPass {
   Status Layers(SequenceCache& cache, LayerObserver* observer);
   Status Attention(int layer, SequenceCache& cache, LayerObserver* observer);
   void FeedForward(const LayerWeights& w);
-  Status Logits(LogitsWanted wanted, const LogitsSink& sink);
   void Embed(std::span<const TokenId> tokens);
   void Norm(const float* x, const std::vector<float>& weight, float* out, int64_t n_token);
   // y = x W^T + bias for the chunk; x is prepared for w.type unless `prepared` says it still is.

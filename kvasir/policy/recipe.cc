@@ -191,6 +191,17 @@ std::string PartCall::ToString() const {
   return inside.empty() ? name : fmt::format("{}({})", name, inside);
 }
 
+Result<Recipe> Recipe::ParseWithTypes(std::string_view text, std::string_view type_k,
+                                      std::string_view type_v) {
+  KVASIR_ASSIGN_OR_RETURN(Recipe recipe, Parse(text));
+  for (const auto& [kind, type] : {std::pair{"k=", type_k}, std::pair{"v=", type_v}}) {
+    if (type == "f16") continue;
+    KVASIR_ASSIGN_OR_RETURN(const Recipe codec, Parse(kind + std::string(type)));
+    KVASIR_RETURN_IF_ERROR(recipe.AddAll(codec));
+  }
+  return recipe;
+}
+
 Result<Recipe> Recipe::Parse(std::string_view text) {
   Recipe recipe;
   KVASIR_RETURN_IF_ERROR(AddText(text, 0, {}, &recipe));

@@ -39,6 +39,9 @@ class Recipe {
   // parts), a parameter that does not exist or is out of range; kNotFound for a part that does not
   // exist, with the nearest name.
   static Result<Recipe> Parse(std::string_view text);
+  // The same with the number formats of -ctk and -ctv added; f16 adds nothing.
+  static Result<Recipe> ParseWithTypes(std::string_view text, std::string_view type_k,
+                                       std::string_view type_v);
   // {"recipe": text, "parts": {kind: part}} or the text alone. Errors as Parse.
   static Result<Recipe> FromJson(const nlohmann::ordered_json& json);
   nlohmann::ordered_json ToJson() const;
