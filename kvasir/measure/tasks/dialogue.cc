@@ -99,7 +99,7 @@ Result<std::vector<TokenId>> TaskDialogue::Continue(std::string_view context,
   const auto rest = n_shared == before.size()
                         ? After(all, n_shared, past.back().reply, *model_->tokenizer)
                         : std::nullopt;
-  if (!rest || held.size() < before.size()) return all;
+  if (!rest) return all;
   tokens.insert(tokens.end(), rest->begin(), rest->end());
   return tokens;
 }
