@@ -145,13 +145,22 @@ Status Shorten(int64_t length, std::vector<TokenId>* tokens) {
   return Status::Ok();
 }
 
+Status WriteError(const std::string& path) {
+  return Status::IoError(fmt::format("{}: {}", path, std::strerror(errno)));
+}
+
+// Before the work, so that it is not lost.
+Status CheckWritable(const std::string& path) {
+  if (path.empty() || std::ofstream(path, std::ios::app).good()) return Status::Ok();
+  return WriteError(path);
+}
+
 template <typename Make>
 Status WriteReport(const std::string& path, const Make& make) {
   if (path.empty()) return Status::Ok();
   std::ofstream file(path, std::ios::binary);
   file << make() << std::flush;
-  if (file.good()) return Status::Ok();
-  return Status::IoError(fmt::format("{}: {}", path, std::strerror(errno)));
+  return file.good() ? Status::Ok() : WriteError(path);
 }
 
 Status Run(std::span<const std::string> words) {
@@ -170,6 +179,8 @@ Status Run(std::span<const std::string> words) {
     return Status::InvalidArgument("--kv: expected at least one recipe; `kvasir recipes` has them");
   }
   args.audit.recipes = args.recipes;
+  KVASIR_RETURN_IF_ERROR(CheckWritable(args.json));
+  KVASIR_RETURN_IF_ERROR(CheckWritable(args.html));
   KVASIR_ASSIGN_OR_RETURN(args.audit.tasks.tasks, ChooseTasks(args.tasks));
 
   KVASIR_ASSIGN_OR_RETURN(const auto model, LoadWithBar(args.model.model));

@@ -83,12 +83,20 @@ TEST(AuditCommand, ReadsChatsWithTheTemplate) {
       R"([{"role":"user","content":"the cat sat"},{"role":"assistant","content":"on the mat"}])");
   const std::vector<std::string> args = {"audit", "-m",    kModel,           "-f",        chat,
                                          "--kv",  "exact", "--no-baselines", "--no-heads"};
-  EXPECT_THAT(RunProgram(args).err, HasSubstr("chat template"));
-  std::vector<std::string> with = args;
-  with.insert(with.end(), {"--chat-template", "chatml"});
-  const ProgramResult result = RunProgram(with);
-  ASSERT_EQ(result.exit_code, 0) << result.err;
-  EXPECT_THAT(result.out, HasSubstr("\nexact (shadow) "));
+  const auto run = [&](const std::string& chat_template) {
+    std::vector<std::string> with = args;
+    if (!chat_template.empty()) with.insert(with.end(), {"--chat-template", chat_template});
+    return RunProgram(with);
+  };
+  const ProgramResult chatml = run("chatml"), bare = run("{{ messages[1].content }}");
+  ASSERT_EQ(chatml.exit_code, 0) << chatml.err;
+  EXPECT_THAT(chatml.out, HasSubstr("\nexact (shadow) "));
+  ASSERT_EQ(bare.exit_code, 0) << bare.err;
+  const auto tokens = [](const ProgramResult& result) {
+    return std::stoi(result.out.substr(result.out.find("\ntext: ") + 7));
+  };
+  EXPECT_GT(tokens(chatml), 2 * tokens(bare));
+  EXPECT_THAT(run("nosuch").err, HasSubstr("chat template"));
 }
 
 TEST(AuditCommand, SaysInOneLineWhatIsWrong) {
@@ -110,7 +118,7 @@ TEST(AuditCommand, SaysInOneLineWhatIsWrong) {
   EXPECT_THAT(error({"-f", text, "--kv", "exact", "-n", "60"}), HasSubstr("nothing is left"));
   EXPECT_THAT(error({"-f", text, "--kv", "exact", "-c", "5000"}),
               HasSubstr("of 5000 tokens, found"));
-  EXPECT_THAT(error({"-f", text, "--kv", "exact", "--mem", "20M"}), HasSubstr("20.00 MiB"));
+  EXPECT_THAT(error({"-f", text, "--kv", "exact", "--mem", "1M"}), HasSubstr("1.00 MiB"));
   EXPECT_THAT(error({"-f", text, "--kv", "exact", "--no-baselines", "--html", "/nonexistent/a"}),
               HasSubstr("/nonexistent/a"));
 }

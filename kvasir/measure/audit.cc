@@ -49,6 +49,14 @@ Result<std::shared_ptr<const KvPolicy>> CompileFor(Runtime& runtime, const std::
   return KvPolicy::Compile(recipe, runtime.Target());
 }
 
+// Whether the shadow's queries may be put to the recipe's cache. A selector remembers what it was
+// asked last, and would answer otherwise from then on; keys that were numbered anew no longer stand
+// at the angles that the shadow's queries expect.
+bool TakesOtherQueries(const KvPolicy& policy) {
+  const auto& position = policy.recipe().parts(PartKind::kPosition);
+  return !policy.selects() && (position.empty() || position.front().name == "original");
+}
+
 class Auditor {
  public:
   Auditor(std::shared_ptr<const Model> model, const TeacherForcedText& text,
@@ -153,8 +161,7 @@ Result<RecipeAudit> Auditor::RunRecipe(const std::string& recipe) {
   KVASIR_ASSIGN_OR_RETURN(const Place place, Prepare());
   Runtime& runtime = *place.runtime;
   KVASIR_ASSIGN_OR_RETURN(const auto policy, CompileFor(runtime, recipe));
-  // A selector remembers what it was asked last: asking it twice would change what it answers.
-  Comparer comparer(*trace_, team_, runtime.forward().workspace(), !policy->selects());
+  Comparer comparer(*trace_, team_, runtime.forward().workspace(), TakesOtherQueries(*policy));
   RecipeAudit row;
   row.recipe = recipe;
   row.parts = policy->recipe().ToString();

@@ -172,15 +172,16 @@ std::string TasksCaption(const Audit& audit) {
   const TaskRunResult& first = audit.exact.tasks.front();
   return fmt::format(
       "tasks, {} cases each of {} tokens: share of right answers with the question visible and "
-      "hidden while the recipe acts, a task's questions one after the other; requests: each alone, "
-      "hidden; by task: visible/hidden",
+      "hidden\nwhile the recipe acts, a task's questions one after the other; requests: each "
+      "alone, "
+      "hidden;\nby task: visible/hidden",
       first.n_case, first.length);
 }
 
 std::string HeadsCaption(const HeadMap& heads) {
   return fmt::format(
       "heads, by what gets most of their attention: S the first {} tokens, L the newest {}, F what "
-      "is farther away, - none of them; * finds what was there before",
+      "is\nfarther away, - none of them; * finds what was there before",
       heads.n_sink, heads.n_local);
 }
 
