@@ -3,12 +3,11 @@
 #include <fmt/core.h>
 
 #include <cstdio>
-#include <optional>
 
 #include "cli/args.h"
 #include "cli/command.h"
 #include "cli/common_args.h"
-#include "cli/progress.h"
+#include "cli/stage_bar.h"
 #include "kvasir/core/isa.h"
 #include "kvasir/measure/bench_report.h"
 
@@ -109,32 +108,9 @@ ReportFormat ParseFormat(std::string_view name) {
   return name == "json" ? ReportFormat::kJson : ReportFormat::kMarkdown;
 }
 
-// A bar per stage, on stderr.
-class StageBar {
- public:
-  void Update(std::string_view stage, int64_t done, int64_t total) {
-    if (!bar_ || stage != stage_) {
-      stage_ = stage;
-      bar_.emplace(stage_, ProgressUnit::kTokens);
-    }
-    bar_->Update(static_cast<uint64_t>(done), static_cast<uint64_t>(total));
-  }
-  void Clear() { bar_.reset(); }
-
- private:
-  std::string stage_;
-  std::optional<ProgressBar> bar_;
-};
-
 void Print(const std::string& text) {
   std::fwrite(text.data(), 1, text.size(), stdout);
   std::fflush(stdout);
-}
-
-Result<std::shared_ptr<const Model>> Load(const std::string& path) {
-  ProgressBar bar("load", ProgressUnit::kBytes);
-  return LoadModel(path,
-                   {.progress = [&](uint64_t done, uint64_t total) { bar.Update(done, total); }});
 }
 
 Status Run(std::span<const std::string> words) {
@@ -157,7 +133,7 @@ Status Run(std::span<const std::string> words) {
       }};
   Print(report.Begin());
   for (const std::string& path : args.models) {
-    KVASIR_ASSIGN_OR_RETURN(const std::shared_ptr<const Model> model, Load(path));
+    KVASIR_ASSIGN_OR_RETURN(const std::shared_ptr<const Model> model, LoadWithBar(path));
     const BenchedModel described = DescribeBenchedModel(*model);
     KVASIR_RETURN_IF_ERROR(RunBench(model, cases, options, [&](const BenchResult& result) {
       bar.Clear();

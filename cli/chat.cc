@@ -85,7 +85,7 @@ Status Chat(const GenerateArgs& args) {
                           ResolveGeneration(args.sampling, args.prompt));
   KVASIR_ASSIGN_OR_RETURN(const auto engine, LoadEngine(args.model, args.context, args.kv));
   KVASIR_ASSIGN_OR_RETURN(Conversation conversation,
-                          Conversation::Create(engine->model(), args.chat));
+                          OpenConversation(engine->model(), args.chat));
   KVASIR_ASSIGN_OR_RETURN(const auto session, engine->NewSession());
   ChatState chat{*engine, *session, conversation, options, args.model.verbose};
   return Converse(chat,

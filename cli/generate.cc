@@ -12,6 +12,7 @@
 #include "cli/progress.h"
 #include "kvasir/core/byte_ledger.h"
 #include "kvasir/core/isa.h"
+#include "kvasir/core/process_memory.h"
 #include "kvasir/model/model.h"
 
 namespace kvasir::cli {
@@ -28,6 +29,8 @@ void PrintLogprobs(const Model& model, const GeneratedToken& token) {
   }
   fmt::print(stderr, "logprob {}\n", line);
 }
+
+std::string ShowBytes(int64_t bytes) { return fmt::format("{} ({})", FormatBytes(bytes), bytes); }
 
 double Rate(int64_t n, double seconds) {
   return seconds > 0 ? static_cast<double>(n) / seconds : 0.0;
@@ -121,6 +124,15 @@ void PrintTimings(const GenerateResult& result) {
              FinishReasonName(result.finish));
   fmt::print(stderr, "kv {}\n", FormatBytes(result.kv_bytes));
   if (!result.cache_note.empty()) fmt::print(stderr, "cache: {}\n", result.cache_note);
+}
+
+void PrintMemory(const Engine& engine) {
+  const Result<ProcessMemory> process = ReadProcessMemory();
+  const int64_t limit = engine.options().memory_limit;
+  fmt::print(stderr, "peak: resident {}, accounted {}, limit {}\n",
+             process.ok() ? ShowBytes(process->peak) : "unknown", ShowBytes(engine.bytes_peak()),
+             limit > 0 ? ShowBytes(limit) : "none");
+  fmt::print(stderr, "memory: {}\n", engine.DescribeMemory());
 }
 
 }  // namespace kvasir::cli

@@ -40,4 +40,8 @@ Result<GenerateResult> GenerateToStdout(const Engine& engine, Session& session,
 // Speeds, KV bytes and why the text ended, on stderr.
 void PrintTimings(const GenerateResult& result);
 
+// Largest bytes so far, of the process and of the ledger, beside the limit; and what is held now by
+// kind. On stderr.
+void PrintMemory(const Engine& engine);
+
 }  // namespace kvasir::cli

@@ -27,7 +27,7 @@ Status Complete(const GenerateArgs& args, bool p_given) {
   fmt::print("\n");
   std::fflush(stdout);
   PrintTimings(result);
-  if (args.model.verbose) fmt::print(stderr, "{}\n", engine->DescribeMemory());
+  if (args.model.verbose || args.kv.memory > 0) PrintMemory(*engine);
   if (result.finish != FinishReason::kCancelled) return Status::Ok();
   return Status::Cancelled(fmt::format("after {} tokens", result.tokens.size()));
 }

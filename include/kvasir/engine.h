@@ -95,6 +95,10 @@ class Session {
       std::span<const TokenId> tokens,
       const std::function<Status(int64_t first, int64_t n, const float* logits)>& sink) = 0;
 
+  // A session that holds the same tokens and goes its own way; what is sealed is shared, the rest
+  // copied. Errors: kOutOfMemory.
+  virtual Result<std::unique_ptr<Session>> Fork() const = 0;
+
   virtual std::span<const TokenId> tokens() const = 0;  // held
   virtual int64_t kv_bytes() const = 0;
   virtual void Clear() = 0;

@@ -88,7 +88,9 @@ Status CodedSegment::Attend(const QueryRows& rows, int64_t begin, int64_t end, i
   for (int r = 0; r < rows.n_row; ++r) {
     const int32_t p = rows.pos[r];
     const int64_t from = rows.window > 0 ? pos_.CountBelow(p - rows.window + 1) : 0;
-    if (std::max(begin, from) < std::min(end, pos_.CountBelow(p + 1))) {
+    const int64_t to = std::min(end, pos_.CountBelow(p + 1));
+    const bool sees_sinks = begin < std::min(to, pos_.CountBelow(rows.sinks));
+    if (sees_sinks || std::max(begin, from) < to) {
       seeing[n_seeing++] = states.acc + int64_t{r} * states.d_pad;
     }
   }

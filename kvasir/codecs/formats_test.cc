@@ -139,9 +139,9 @@ TEST(Formats, KvquantNeedsTheAnglesOfKeys) {
 TEST(Formats, KvquantUsesACalibration) {
   constexpr int kDim = 64;
   CodecFixture seen(512, kDim, 20), f(256, kDim, 21);
-  const RopeTables tables;
   std::vector<float> raw = seen.k;
-  for (int t = 0; t < 512; ++t) tables.Get(seen.rope, 511)->Unrotate(&raw[t * kDim], t);
+  const auto table = *GetRopeTable(seen.rope, 511, seen.ledger);
+  for (int t = 0; t < 512; ++t) table->Turn(&raw[t * kDim], -t);
   auto calibration = std::make_shared<KvCalibration>();
   KvCalibration::Layer layer;
   layer.heads = {CalibrateKeys(raw, kDim, 0.01)};
@@ -219,9 +219,9 @@ TEST(RopeTable, TurnsAsRopeDoes) {
     spec.pairing = pairing;
     spec.n_rot = 48;  // of 64 channels
     const Rope rope(spec, 4096);
-    const RopeTables tables;
-    const auto table = tables.Get(rope, 9000);
-    EXPECT_EQ(tables.Get(rope, 100), table);
+    ByteLedger ledger;
+    const auto table = *GetRopeTable(rope, 9000, ledger);
+    EXPECT_EQ(*GetRopeTable(rope, 100, ledger), table);
     std::mt19937 rng(1);
     std::normal_distribution<float> normal;
     std::vector<int32_t> pos = {0, 1, 17, 255, 256, 257, 1000, 4095, 4096, 8191, 9000};
@@ -235,14 +235,29 @@ TEST(RopeTable, TurnsAsRopeDoes) {
       rope.Apply(turned.data(), angles.data());
       for (int c = 0; c < 64; ++c) tile[c * 16 + t] = row[c];
       rows.push_back(turned);
-      table->Unrotate(turned.data(), pos[t]);
+      table->Turn(turned.data(), -pos[t]);
       for (int c = 0; c < 64; ++c) EXPECT_NEAR(turned[c], row[c], 2e-6) << pos[t];
     }
-    table->RotateTile(tile.data(), pos);
+    table->TurnTile(tile.data(), pos);
     for (size_t t = 0; t < pos.size(); ++t) {
       for (int c = 0; c < 64; ++c) EXPECT_NEAR(tile[c * 16 + t], rows[t][c], 2e-6) << pos[t];
     }
   }
+}
+
+TEST(RopeTable, IsChargedWhileItIsHeldAndSharedByNobodyElse) {
+  RopeSpec spec;
+  spec.n_rot = 64;
+  const Rope rope(spec, 4096);
+  ByteLedger ledger, other, small(1000);
+  {
+    const auto table = *GetRopeTable(rope, 5000, ledger);
+    EXPECT_EQ(ledger.held(), 2 * 32 * (256 + 8192 / 256) * 4);
+    EXPECT_EQ(other.held(), 0);
+    EXPECT_NE(*GetRopeTable(rope, 5000, other), table);
+    EXPECT_EQ(GetRopeTable(rope, 5000, small).status().code(), StatusCode::kOutOfMemory);
+  }
+  EXPECT_EQ(ledger.held(), 0);
 }
 
 }  // namespace

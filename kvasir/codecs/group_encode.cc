@@ -232,7 +232,6 @@ class BlockEncoder {
 
 Result<std::shared_ptr<const CodedPart>> EncodeGroups(const GroupFormat& format,
                                                       const CodecInput& input) {
-  static const RopeTables tables;
   KVASIR_ASSIGN_OR_RETURN(const Prior prior, FindPrior(format, input));
   const TileOrder order = {input.side, input.head_dim};
   const auto n = static_cast<int64_t>(input.pos.size());
@@ -240,7 +239,8 @@ Result<std::shared_ptr<const CodedPart>> EncodeGroups(const GroupFormat& format,
   Positions pos;
   if (format.raw && input.side == KvSide::kKey) {
     if (input.rope == nullptr) return Status::InvalidArgument("keys without RoPE need its angles");
-    rope = tables.Get(*input.rope, input.pos.back());
+    KVASIR_ASSIGN_OR_RETURN(rope,
+                            GetRopeTable(*input.rope, input.pos.back(), input.arena->ledger()));
     pos = Positions(input.pos);
   }
   auto part = std::make_shared<GroupPart>(format, order, input.arena, rope, std::move(pos));
@@ -252,7 +252,7 @@ Result<std::shared_ptr<const CodedPart>> EncodeGroups(const GroupFormat& format,
     std::ranges::transform(rows, rows.begin(), FiniteHalfRange);
     for (int64_t t = first; t < last; ++t) {
       float* row = rows.data() + (t - first) * input.head_dim;
-      if (rope != nullptr) rope->Unrotate(row, input.pos[t]);
+      if (rope != nullptr) rope->Turn(row, -input.pos[t]);
       if (format.hadamard) part->hadamard().Forward(row);
     }
     std::ranges::transform(rows, rows.begin(), FiniteHalfRange);

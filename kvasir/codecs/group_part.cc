@@ -191,7 +191,7 @@ void GroupPart::RestoreKeys(int64_t tile, float* dst) const {
   const int64_t first = tile * kTileTokens;
   const auto n = static_cast<size_t>(std::min<int64_t>(kTileTokens, n_token_ - first));
   for (size_t t = 0; t < n; ++t) pos[t] = pos_[first + static_cast<int64_t>(t)];
-  rope_->RotateTile(dst, {pos, n});
+  rope_->TurnTile(dst, {pos, n});
 }
 
 void GroupPart::ClearUnused(int64_t tile, float* dst) const {

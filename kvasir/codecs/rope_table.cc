@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
+#include <mutex>
+#include <utility>
 
 #include "kvasir/kernels/attend.h"
 
@@ -12,10 +15,23 @@ constexpr int32_t kFirstPositions = 4096;
 
 }  // namespace
 
-RopeTable::RopeTable(const Rope& rope, int32_t n_pos)
+Result<std::shared_ptr<const RopeTable>> RopeTable::Make(const Rope& rope, int32_t n_pos,
+                                                         ByteLedger& ledger) {
+  const auto n_pair = static_cast<int64_t>(rope.frequencies().size());
+  const int64_t n_coarse = (int64_t{n_pos} + kFine - 1) / kFine;
+  KVASIR_ASSIGN_OR_RETURN(
+      ByteCharge charge,
+      ByteCharge::Take(ledger, ByteKind::kIndex,
+                       2 * n_pair * (kFine + n_coarse) * static_cast<int64_t>(sizeof(float))));
+  return std::shared_ptr<const RopeTable>(new RopeTable(rope, n_pos, ledger, std::move(charge)));
+}
+
+RopeTable::RopeTable(const Rope& rope, int32_t n_pos, ByteLedger& ledger, ByteCharge charge)
     : pairing_(rope.pairing()),
       frequency_(rope.frequencies().begin(), rope.frequencies().end()),
-      n_pos_(n_pos) {
+      n_pos_(n_pos),
+      ledger_(&ledger),
+      charge_(std::move(charge)) {
   const size_t n_pair = frequency_.size();
   fine_.resize(n_pair * 2 * kFine);
   for (size_t i = 0; i < n_pair; ++i) {
@@ -24,6 +40,7 @@ RopeTable::RopeTable(const Rope& rope, int32_t n_pos)
       fine_[(2 * i + 1) * kFine + l] = static_cast<float>(std::sin(l * frequency_[i]));
     }
   }
+  coarse_.reserve(static_cast<size_t>((int64_t{n_pos} + kFine - 1) / kFine) * n_pair * 2);
   for (int64_t base = 0; base < n_pos; base += kFine) {
     for (double frequency : frequency_) {
       const double angle = static_cast<double>(base) * frequency;
@@ -33,8 +50,9 @@ RopeTable::RopeTable(const Rope& rope, int32_t n_pos)
   }
 }
 
-bool RopeTable::Serves(const Rope& rope) const {
-  return pairing_ == rope.pairing() && std::ranges::equal(frequency_, rope.frequencies());
+bool RopeTable::Serves(const Rope& rope, const ByteLedger& ledger) const {
+  return ledger_ == &ledger && pairing_ == rope.pairing() &&
+         std::ranges::equal(frequency_, rope.frequencies());
 }
 
 void RopeTable::Channels(int i, int* a, int* b) const {
@@ -43,7 +61,7 @@ void RopeTable::Channels(int i, int* a, int* b) const {
   *b = halves ? i + static_cast<int>(frequency_.size()) : 2 * i + 1;
 }
 
-void RopeTable::FillLanes(int i, std::span<const int32_t> pos, float* cos, float* sin) const {
+void RopeTable::FillLanes(int i, std::span<const int32_t> by, float* cos, float* sin) const {
   const float* fine_cos = &fine_[static_cast<size_t>(2 * i) * kFine];
   const float* fine_sin = fine_cos + kFine;
   const auto coarse_of = [&](int32_t p) {
@@ -54,35 +72,44 @@ void RopeTable::FillLanes(int i, std::span<const int32_t> pos, float* cos, float
     cos[t] = coarse[0] * c - coarse[1] * s;
     sin[t] = coarse[1] * c + coarse[0] * s;
   };
-  const size_t n = pos.size();
-  const bool one_run =
-      pos[n - 1] - pos[0] == static_cast<int32_t>(n) - 1 && pos[0] / kFine == pos[n - 1] / kFine;
+  const size_t n = by.size();
+  bool one_run = by[0] >= 0 && by[0] / kFine == by[n - 1] / kFine;
+  for (size_t t = 1; t < n; ++t) one_run = one_run && by[t] == by[t - 1] + 1;
   if (one_run) {
-    const float* coarse = coarse_of(pos[0]);
+    const float* coarse = coarse_of(by[0]);
     const float coarse_cos_sin[2] = {coarse[0], coarse[1]};
-    const int32_t fine = pos[0] % kFine;
+    const int32_t fine = by[0] % kFine;
     for (size_t t = 0; t < n; ++t) join(coarse_cos_sin, fine + static_cast<int32_t>(t), t);
     return;
   }
-  for (size_t t = 0; t < n; ++t) join(coarse_of(pos[t]), pos[t] % kFine, t);
-}
-
-void RopeTable::Unrotate(float* row, int32_t pos) const {
-  for (int i = 0; i < static_cast<int>(frequency_.size()); ++i) {
-    float c, s;
-    FillLanes(i, {&pos, 1}, &c, &s);
-    int first, second;
-    Channels(i, &first, &second);
-    const float a = row[first], b = row[second];
-    row[first] = a * c + b * s;
-    row[second] = b * c - a * s;
+  for (size_t t = 0; t < n; ++t) {
+    if (t > 0 && by[t] == by[t - 1]) {
+      cos[t] = cos[t - 1];
+      sin[t] = sin[t - 1];
+      continue;
+    }
+    const int32_t distance = std::abs(by[t]);
+    join(coarse_of(distance), distance % kFine, t);
+    if (by[t] < 0) sin[t] = -sin[t];
   }
 }
 
-void RopeTable::RotateTile(float* tile, std::span<const int32_t> pos) const {
+void RopeTable::Turn(float* row, int32_t by) const {
+  for (int i = 0; i < static_cast<int>(frequency_.size()); ++i) {
+    float c, s;
+    FillLanes(i, {&by, 1}, &c, &s);
+    int first, second;
+    Channels(i, &first, &second);
+    const float a = row[first], b = row[second];
+    row[first] = a * c - b * s;
+    row[second] = b * c + a * s;
+  }
+}
+
+void RopeTable::TurnTile(float* tile, std::span<const int32_t> by) const {
   float c[kTileTokens] = {}, s[kTileTokens] = {};
   for (int i = 0; i < static_cast<int>(frequency_.size()); ++i) {
-    FillLanes(i, pos, c, s);
+    FillLanes(i, by, c, s);
     int first, second;
     Channels(i, &first, &second);
     float* a = tile + first * kTileTokens;
@@ -95,19 +122,24 @@ void RopeTable::RotateTile(float* tile, std::span<const int32_t> pos) const {
   }
 }
 
-std::shared_ptr<const RopeTable> RopeTables::Get(const Rope& rope, int32_t max_pos) const {
-  std::lock_guard lock(mutex_);
-  auto found = std::ranges::find_if(tables_, [&](const auto& t) { return t->Serves(rope); });
-  if (found != tables_.end() && (*found)->n_pos() > max_pos) return *found;
-  int64_t n_pos = found == tables_.end() ? kFirstPositions : (*found)->n_pos();
-  while (n_pos <= max_pos) n_pos *= 2;
-  auto table = std::make_shared<const RopeTable>(
-      rope, static_cast<int32_t>(std::min<int64_t>(n_pos, INT32_MAX)));
-  if (found == tables_.end()) {
-    tables_.push_back(table);
-  } else {
-    *found = table;
+Result<std::shared_ptr<const RopeTable>> GetRopeTable(const Rope& rope, int32_t max_pos,
+                                                      ByteLedger& ledger) {
+  static std::mutex mutex;
+  static std::vector<std::weak_ptr<const RopeTable>> tables;
+  std::lock_guard lock(mutex);
+  std::erase_if(tables, [](const auto& table) { return table.expired(); });
+  int64_t n_pos = kFirstPositions;
+  for (const auto& weak : tables) {
+    const std::shared_ptr<const RopeTable> table = weak.lock();
+    if (table == nullptr || !table->Serves(rope, ledger)) continue;
+    if (table->n_pos() > max_pos) return table;
+    n_pos = std::max<int64_t>(n_pos, table->n_pos());
   }
+  while (n_pos <= max_pos) n_pos *= 2;
+  KVASIR_ASSIGN_OR_RETURN(
+      std::shared_ptr<const RopeTable> table,
+      RopeTable::Make(rope, static_cast<int32_t>(std::min<int64_t>(n_pos, INT32_MAX)), ledger));
+  tables.push_back(table);
   return table;
 }
 

@@ -1,6 +1,7 @@
 #include "kvasir/core/process_memory.h"
 
 #include <charconv>
+#include <fstream>
 #include <string_view>
 
 #include "kvasir/core/mapped_file.h"
@@ -27,6 +28,13 @@ Result<ProcessMemory> ReadProcessMemory() {
   return ProcessMemory{.anonymous = Field(*text, "RssAnon:"),
                        .file = Field(*text, "RssFile:"),
                        .peak = Field(*text, "VmHWM:")};
+}
+
+Status ResetProcessPeak() {
+  std::ofstream file("/proc/self/clear_refs");
+  file << "5" << std::flush;  // proc(5): resets the peak resident set size
+  if (file.good()) return Status::Ok();
+  return Status::Unsupported("/proc/self/clear_refs: the peak cannot be reset here");
 }
 
 }  // namespace kvasir

@@ -16,4 +16,8 @@ struct ProcessMemory {
 // Errors: kUnsupported where /proc/self/status is not there to read.
 Result<ProcessMemory> ReadProcessMemory();
 
+// Makes `peak` start from what is resident now. Errors: kUnsupported where the system does not let
+// a process do that.
+Status ResetProcessPeak();
+
 }  // namespace kvasir

@@ -78,6 +78,7 @@ class SessionImpl final : public Session {
       std::span<const TokenId> prompt, const GenerateOptions& options,
       const std::function<bool(const GeneratedToken&)>& on_token) override;
   Status Logits(std::span<const TokenId> tokens, const LogitsSink& sink) override;
+  Result<std::unique_ptr<Session>> Fork() const override;
 
   std::span<const TokenId> tokens() const override { return tokens_; }
   int64_t kv_bytes() const override { return cache_->bytes(); }
@@ -125,12 +126,25 @@ void SessionImpl::Clear() {
                                     .replay_question = shared_->replay_question});
 }
 
+Result<std::unique_ptr<Session>> SessionImpl::Fork() const {
+  return WithoutExceptions([&]() -> Result<std::unique_ptr<Session>> {
+    std::lock_guard turn(shared_->turn);
+    auto fork = std::make_unique<SessionImpl>(shared_);
+    KVASIR_ASSIGN_OR_RETURN(fork->cache_, cache_->Fork());
+    if (run_ != nullptr) {
+      KVASIR_ASSIGN_OR_RETURN(fork->run_, run_->Fork());
+    }
+    fork->tokens_ = tokens_;
+    return std::unique_ptr<Session>(std::move(fork));
+  });
+}
+
 Status SessionImpl::CheckTokens(std::span<const TokenId> tokens) const {
   const int32_t n_vocab = shared_->model->spec.n_vocab;
   if (tokens.empty()) return Status::InvalidArgument("prompt: expected at least one token");
   KVASIR_RETURN_IF_ERROR(CheckIds("prompt: token", tokens, n_vocab));
   const int64_t n_ctx = shared_->options.n_ctx;
-  if (static_cast<int64_t>(tokens.size()) > n_ctx) {
+  if (static_cast<int64_t>(tokens.size()) > n_ctx && !shared_->policy->renumbers()) {
     return Status::InvalidArgument(
         fmt::format("prompt has {} tokens, the context (n_ctx) holds {}", tokens.size(), n_ctx));
   }
@@ -289,7 +303,7 @@ Status SessionImpl::Decode(const GenerateOptions& options,
       return Status::Ok();
     }
     if (!emit(token, std::move(text))) break;
-    if (static_cast<int64_t>(tokens_.size()) >= shared_->options.n_ctx) {
+    if (cache_->next_angle() >= shared_->options.n_ctx) {
       result->finish = FinishReason::kContextFull;
       break;
     }
@@ -358,7 +372,8 @@ Status ChargeProcess(Shared& shared) {
   constexpr int64_t kFloatsPerVocabularyEntry = 8;  // logits, candidates, probabilities
   int64_t bytes = shared.model->spec.n_vocab * kFloatsPerVocabularyEntry * int64_t{sizeof(float)};
   if (const Result<ProcessMemory> now = ReadProcessMemory(); now.ok()) {
-    bytes += now->anonymous + std::max<int64_t>(0, now->file - shared.weights.bytes());
+    bytes += now->anonymous - StripedWeights::HeldBytes() +
+             std::max<int64_t>(0, now->file - shared.weights.bytes());
   }
   KVASIR_ASSIGN_OR_RETURN(shared.process, ByteCharge::Take(shared.ledger, ByteKind::kOther, bytes));
   return Status::Ok();

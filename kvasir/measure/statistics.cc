@@ -23,4 +23,13 @@ Summary Summarize(std::span<const double> values) {
   return s;
 }
 
+double Quantile(std::span<const double> values, double share) {
+  if (values.empty()) return 0;
+  std::vector<double> sorted(values.begin(), values.end());
+  const auto n = static_cast<double>(sorted.size());
+  const auto rank = static_cast<ptrdiff_t>(std::clamp(std::ceil(share * n), 1.0, n)) - 1;
+  std::nth_element(sorted.begin(), sorted.begin() + rank, sorted.end());
+  return sorted[static_cast<size_t>(rank)];
+}
+
 }  // namespace kvasir

@@ -15,4 +15,8 @@ struct Summary {
 // All zero for no values.
 Summary Summarize(std::span<const double> values);
 
+// The smallest value that at least `share` of the values do not pass: 0.99 gives the 99th
+// percentile. 0 for no values.
+double Quantile(std::span<const double> values, double share);
+
 }  // namespace kvasir

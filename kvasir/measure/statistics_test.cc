@@ -28,6 +28,17 @@ TEST(Summarize, OneValueHasNoSpread) {
   EXPECT_EQ(s.stddev, 0);
 }
 
+TEST(Quantile, IsTheSmallestValueThatTheShareDoesNotPass) {
+  const std::vector<double> values = {5, 1, 4, 2, 3};
+  EXPECT_EQ(Quantile(values, 0), 1);
+  EXPECT_EQ(Quantile(values, 0.2), 1);
+  EXPECT_EQ(Quantile(values, 0.21), 2);
+  EXPECT_EQ(Quantile(values, 0.5), 3);
+  EXPECT_EQ(Quantile(values, 0.99), 5);
+  EXPECT_EQ(Quantile(values, 1), 5);
+  EXPECT_EQ(Quantile({}, 0.5), 0);
+}
+
 TEST(Summarize, NothingIsZero) { EXPECT_EQ(Summarize({}).mean, 0); }
 
 }  // namespace

@@ -38,7 +38,9 @@ ForwardPass::ForwardPass(std::shared_ptr<const Model> model, int32_t n_ctx, int3
       team_(team),
       ledger_(ledger),
       rope_(model_->spec.rope, n_ctx),
-      local_rope_(model_->spec.rope_local, n_ctx) {}
+      local_rope_(model_->spec.rope_local, n_ctx) {
+  for (int layer = 0; layer < model_->spec.n_layer; ++layer) has_kind_[AngleKind(layer)] = true;
+}
 
 Result<std::unique_ptr<ForwardPass>> ForwardPass::Create(std::shared_ptr<const Model> model,
                                                          int32_t n_ctx, int32_t max_chunk,
@@ -51,7 +53,7 @@ Result<std::unique_ptr<ForwardPass>> ForwardPass::Create(std::shared_ptr<const M
   }
   std::unique_ptr<ForwardPass> pass(
       new ForwardPass(std::move(model), n_ctx, max_chunk, team, ledger));
-  KVASIR_ASSIGN_OR_RETURN(pass->striped_, StripedWeights::Make(*pass->model_, team));
+  KVASIR_ASSIGN_OR_RETURN(pass->striped_, StripedWeights::Of(pass->model_, team));
   KVASIR_ASSIGN_OR_RETURN(pass->workspace_,
                           AttendWorkspace::Create(CacheShapeOf(spec), team.size(), ledger));
   return pass;
@@ -75,9 +77,11 @@ Status ForwardPass::Grow(int64_t n_token) {
   }
   const int64_t q_size = int64_t{s.n_head} * s.head_dim,
                 kv_size = int64_t{s.n_kv_head} * s.head_dim;
-  const int64_t floats = n_token * (2 * s.n_embd + 2 * q_size + 2 * kv_size + 2 * s.n_ff +
-                                    rope_.n_rot() + local_rope_.n_rot() + 2 * s.n_head) +
-                         kLogitRows * s.n_vocab;
+  int64_t n_angle = 0;
+  for (int kind = 0; kind < 4; ++kind) n_angle += has_kind_[kind] ? KindRope(kind).n_rot() : 0;
+  const int64_t floats =
+      n_token * (2 * s.n_embd + 2 * q_size + 2 * kv_size + 2 * s.n_ff + n_angle + 2 * s.n_head) +
+      kLogitRows * s.n_vocab;
   // What is held now is freed first, so that growing never holds both.
   buffers_ = {};
   charge_.Reset();
@@ -96,8 +100,9 @@ Status ForwardPass::Grow(int64_t n_token) {
   size(buffers_.attended, q_size);
   size(buffers_.gate, s.n_ff);
   size(buffers_.up, s.n_ff);
-  size(buffers_.rope, rope_.n_rot());
-  size(buffers_.local_rope, local_rope_.n_rot());
+  for (int kind = 0; kind < 4; ++kind) {
+    if (has_kind_[kind]) size(buffers_.rope[kind], KindRope(kind).n_rot());
+  }
   buffers_.norms.resize(static_cast<size_t>(n_token) * s.n_head);
   buffers_.prepared.resize(prepared + 64);
   buffers_.logits.resize(static_cast<size_t>(kLogitRows) * s.n_vocab);
@@ -109,16 +114,15 @@ Status ForwardPass::Run(std::span<const TokenId> tokens, SequenceCache& cache, L
                         const LogitsSink& sink, LayerObserver* observer) {
   assert(!tokens.empty() && static_cast<int64_t>(tokens.size()) <= max_chunk_);
   n_token_ = static_cast<int64_t>(tokens.size());
-  if (cache.n_pos() + n_token_ > n_ctx_) {
+  if (cache.next_angle() + n_token_ > n_ctx_) {
     return Status::InvalidArgument(
         fmt::format("context full: {} tokens held and {} more asked for, n_ctx is {}",
-                    cache.n_pos(), n_token_, n_ctx_));
+                    cache.next_angle(), n_token_, n_ctx_));
   }
   KVASIR_RETURN_IF_ERROR(Grow(n_token_));
   pos_.resize(static_cast<size_t>(n_token_));
   std::iota(pos_.begin(), pos_.end(), cache.n_pos());
-  rope_.FillTable(pos_, buffers_.rope.data());
-  if (local_rope_.n_rot() > 0) local_rope_.FillTable(pos_, buffers_.local_rope.data());
+  FillAngles(cache.angle_offset());
   Embed(tokens);
   if (Status status = Layers(cache, observer); !status.ok()) {
     // Truncating to the present length only forgets what this chunk appended.
@@ -126,7 +130,21 @@ Status ForwardPass::Run(std::span<const TokenId> tokens, SequenceCache& cache, L
     return status;
   }
   cache.Advance(cache.n_pos() + static_cast<int32_t>(n_token_));
-  return Logits(wanted, sink);
+  if (wanted == LogitsWanted::kNone) return Status::Ok();
+  const int64_t first = wanted == LogitsWanted::kAll ? 0 : n_token_ - 1;
+  return LogitsOf(hidden().subspan(static_cast<size_t>(first * model_->spec.n_embd)),
+                  [&](int64_t begin, int64_t n, const float* logits) {
+                    return sink(first + begin, n, logits);
+                  });
+}
+
+void ForwardPass::FillAngles(int32_t angle_offset) {
+  angles_.resize(pos_.size());
+  std::ranges::transform(pos_, angles_.begin(), [&](int32_t pos) { return pos + angle_offset; });
+  for (int kind = 0; kind < 4; ++kind) {
+    if (!has_kind_[kind]) continue;
+    KindRope(kind).FillTable(kind >= 2 ? pos_ : angles_, buffers_.rope[kind].data());
+  }
 }
 
 void ForwardPass::Embed(std::span<const TokenId> tokens) {
@@ -163,7 +181,7 @@ void ForwardPass::Project(const Tensor& w, const std::vector<float>& bias, const
 void ForwardPass::RotateHeads(float* heads, int n_head, const std::vector<float>& norm, int layer) {
   const ModelSpec& s = model_->spec;
   const Rope& rope = this->rope(layer);
-  const float* table = s.uses_local_rope[layer] ? buffers_.local_rope.data() : buffers_.rope.data();
+  const float* table = buffers_.rope[AngleKind(layer)].data();
   ForTokens(n_token_, [&](int64_t t) {
     for (int h = 0; h < n_head; ++h) {
       float* head = heads + (t * n_head + h) * s.head_dim;
@@ -213,7 +231,11 @@ Status ForwardPass::Attention(int layer, SequenceCache& cache, LayerObserver* ob
   queries.softcap = s.attn_softcap;
   if (observer != nullptr && observer->WantsNorms(layer)) queries.norms = b.norms.data();
   KVASIR_RETURN_IF_ERROR(cache.Attend(layer, queries, team_, *workspace_, b.attended.data()));
-  if (observer != nullptr) KVASIR_RETURN_IF_ERROR(observer->AfterAttend(layer, queries, cache));
+  if (observer != nullptr) {
+    KVASIR_RETURN_IF_ERROR(observer->AfterAttend(layer, queries, cache));
+    observer->Attended(layer, {b.attended.data(), static_cast<size_t>(n_token_) * s.n_head *
+                                                      static_cast<size_t>(s.head_dim)});
+  }
   Project(w.wo, w.bo, b.attended.data(), b.normed.data());
   AddResidual(b.normed.data(), w.attn_post_norm);
   return Status::Ok();
@@ -235,15 +257,16 @@ void ForwardPass::FeedForward(const LayerWeights& w) {
   AddResidual(b.normed.data(), w.ffn_post_norm);
 }
 
-Status ForwardPass::Logits(LogitsWanted wanted, const LogitsSink& sink) {
-  if (wanted == LogitsWanted::kNone) return Status::Ok();
+Status ForwardPass::LogitsOf(std::span<const float> hidden, const LogitsSink& sink) {
   const ModelSpec& s = model_->spec;
   const Tensor& output = weights().output;
+  const int64_t n_row = static_cast<int64_t>(hidden.size()) / s.n_embd;
+  KVASIR_RETURN_IF_ERROR(Grow(1));
   void* activations = Aligned(buffers_.prepared);
-  for (int64_t first = wanted == LogitsWanted::kAll ? 0 : n_token_ - 1; first < n_token_;
-       first += kLogitRows) {
-    const int64_t n = std::min(kLogitRows, n_token_ - first);
-    Norm(&buffers_.x[first * s.n_embd], weights().output_norm, buffers_.normed.data(), n);
+  const int64_t block = std::min(kLogitRows, capacity_);
+  for (int64_t first = 0; first < n_row; first += block) {
+    const int64_t n = std::min(block, n_row - first);
+    Norm(&hidden[first * s.n_embd], weights().output_norm, buffers_.normed.data(), n);
     PrepareActivations(output.type, buffers_.normed.data(), output.cols, n, output.cols,
                        activations, team_);
     MatMul(output, activations, n, buffers_.logits.data(), s.n_vocab, team_);

@@ -32,18 +32,13 @@ int NestingOf(std::string_view text) {
 }
 
 template <typename Json>
-Result<Json> ParseObject(std::string_view text, const std::string& path) {
+Result<Json> ParseAny(std::string_view text, const std::string& path) {
   if (const int depth = NestingOf(text); depth > kMaxJsonDepth) {
     return Status::Corruption(fmt::format("{}: expected JSON of at most {} levels, found {}", path,
                                           kMaxJsonDepth, depth));
   }
   try {
-    auto document = Json::parse(text);
-    if (!document.is_object()) {
-      return Status::Corruption(
-          fmt::format("{}: expected a JSON object, found {}", path, document.type_name()));
-    }
-    return document;
+    return Json::parse(text);
   } catch (const nlohmann::json::parse_error& error) {
     return Status::Corruption(fmt::format("{}: not valid JSON at byte {}", path, error.byte));
   } catch (const std::exception& error) {
@@ -51,7 +46,19 @@ Result<Json> ParseObject(std::string_view text, const std::string& path) {
   }
 }
 
+template <typename Json>
+Result<Json> ParseObject(std::string_view text, const std::string& path) {
+  KVASIR_ASSIGN_OR_RETURN(Json document, ParseAny<Json>(text, path));
+  if (document.is_object()) return document;
+  return Status::Corruption(
+      fmt::format("{}: expected a JSON object, found {}", path, document.type_name()));
+}
+
 }  // namespace
+
+Result<nlohmann::ordered_json> ParseJson(std::string_view text, const std::string& path) {
+  return ParseAny<nlohmann::ordered_json>(text, path);
+}
 
 Result<nlohmann::ordered_json> ParseJsonObject(std::string_view text, const std::string& path) {
   return ParseObject<nlohmann::ordered_json>(text, path);

@@ -1,11 +1,17 @@
 #include "kvasir/model/striped_weights.h"
 
 #include <algorithm>
+#include <atomic>
+#include <map>
+#include <mutex>
+#include <vector>
 
 #include "kvasir/kernels/weight_stripes.h"
 
 namespace kvasir {
 namespace {
+
+std::atomic<int64_t> held_bytes{0};
 
 constexpr int64_t kTaskRows = 8 * kStripeRows;
 constexpr int64_t kStepBytes = int64_t{8} << 20;
@@ -45,23 +51,41 @@ void Stripe(const Model& model, const Tensor& w, std::byte* to, ThreadTeam& team
 
 }  // namespace
 
-Result<std::unique_ptr<const StripedWeights>> StripedWeights::Make(const Model& model,
-                                                                   ThreadTeam& team) {
-  std::unique_ptr<StripedWeights> striped(new StripedWeights(model.weights));
-  const std::vector<Tensor*> matrices = Quantised(striped->weights_);
+Result<std::shared_ptr<const StripedWeights>> StripedWeights::Of(std::shared_ptr<const Model> model,
+                                                                 ThreadTeam& team) {
+  // An entry's stripes keep its model alive, so that no other model can have its address.
+  static std::mutex mutex;
+  static std::map<const Model*, std::weak_ptr<const StripedWeights>> held;
+  std::lock_guard lock(mutex);
+  std::erase_if(held, [](const auto& entry) { return entry.second.expired(); });
+  if (const auto found = held.find(model.get()); found != held.end()) {
+    if (auto shared = found->second.lock()) return shared;
+  }
+  const std::shared_ptr<StripedWeights> made(new StripedWeights(std::move(model)));
+  KVASIR_RETURN_IF_ERROR(made->Build(team));
+  held[made->model_.get()] = made;
+  return std::shared_ptr<const StripedWeights>(made);
+}
+
+int64_t StripedWeights::HeldBytes() { return held_bytes.load(); }
+
+StripedWeights::~StripedWeights() { held_bytes -= memory_.bytes(); }
+
+Status StripedWeights::Build(ThreadTeam& team) {
+  const std::vector<Tensor*> matrices = Quantised(weights_);
   int64_t bytes = 0;
   for (const Tensor* w : matrices) bytes += Bytes(*w);
-  if (bytes > 0) {
-    KVASIR_ASSIGN_OR_RETURN(striped->memory_, striped->arena_.Allocate(bytes));
-  }
-  std::byte* to = striped->memory_.data();
+  if (bytes == 0) return Status::Ok();
+  KVASIR_ASSIGN_OR_RETURN(memory_, arena_.Allocate(bytes));
+  held_bytes += memory_.bytes();
+  std::byte* to = memory_.data();
   for (Tensor* w : matrices) {
-    Stripe(model, *w, to, team);
+    Stripe(*model_, *w, to, team);
     w->data = to;
     w->striped = true;
     to += Bytes(*w);
   }
-  return std::unique_ptr<const StripedWeights>(std::move(striped));
+  return Status::Ok();
 }
 
 }  // namespace kvasir

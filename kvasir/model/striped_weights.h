@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <utility>
 
 #include "kvasir/core/slab_arena.h"
 #include "kvasir/core/thread_team.h"
@@ -15,14 +16,21 @@ class StripedWeights {
  public:
   // Takes the place of the model's own matrices: pages of its files that were copied are let go, so
   // that the bytes are held once. The embeddings, of which few rows are read, stay in the file.
-  // Errors: kOutOfMemory.
-  static Result<std::unique_ptr<const StripedWeights>> Make(const Model& model, ThreadTeam& team);
+  // All who ask for a model's while they are held share them. Thread-safe. Errors: kOutOfMemory.
+  static Result<std::shared_ptr<const StripedWeights>> Of(std::shared_ptr<const Model> model,
+                                                          ThreadTeam& team);
+  // Bytes that all models' stripes hold in this process.
+  static int64_t HeldBytes();
 
+  ~StripedWeights();
   const Weights& weights() const { return weights_; }
 
  private:
-  explicit StripedWeights(const Weights& weights) : weights_(weights) {}
+  explicit StripedWeights(std::shared_ptr<const Model> model)
+      : model_(std::move(model)), weights_(model_->weights) {}
+  Status Build(ThreadTeam& team);
 
+  std::shared_ptr<const Model> model_;
   Weights weights_;
   ByteLedger ledger_;  // without a limit: the model's weights are accounted for by who loads them
   SlabArena arena_{ledger_, ByteKind::kWeights};

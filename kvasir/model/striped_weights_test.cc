@@ -22,7 +22,7 @@ TEST(StripedWeights, HoldEveryRowOfTheModel) {
     const auto model = LoadGgufModel(path, {});
     ASSERT_TRUE(model.ok()) << model.status().ToString();
     ThreadTeam team(2);
-    const auto striped = StripedWeights::Make(**model, team);
+    const auto striped = StripedWeights::Of(*model, team);
     ASSERT_TRUE(striped.ok());
     const Weights &from = (*model)->weights, &to = (*striped)->weights();
     const auto expect_same = [](const Tensor& a, const Tensor& b) {
@@ -43,7 +43,10 @@ TEST(StripedWeights, HoldEveryRowOfTheModel) {
     }
     expect_same(from.output, to.output);
     EXPECT_EQ(to.token_embd.data, from.token_embd.data);
+    EXPECT_EQ(StripedWeights::Of(*model, team)->get(), striped->get());
+    EXPECT_EQ(StripedWeights::HeldBytes() > 0, to.output.striped);
   }
+  EXPECT_EQ(StripedWeights::HeldBytes(), 0);
 }
 
 }  // namespace

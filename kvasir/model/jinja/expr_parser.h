@@ -38,8 +38,9 @@ class TokenStream {
   [[noreturn]] void FailExpected(std::string_view wanted) const;
   [[noreturn]] void Fail(std::string message) const;
 
-  // One level of nesting; throws Failure past kMaxNesting, so that no source exhausts the stack.
-  static constexpr int kMaxNesting = 200;
+  // One level of nesting; throws Failure past kMaxNesting, so that no source exhausts the stack:
+  // here and in Limits::max_depth 4 MiB suffice even for the frames of a sanitized build.
+  static constexpr int kMaxNesting = 100;
   class Level {
    public:
     explicit Level(TokenStream& stream) : stream_(stream) {

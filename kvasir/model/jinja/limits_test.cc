@@ -167,7 +167,7 @@ TEST(JinjaErrors, RefuseWhatIsNoTemplateOrContext) {
   EXPECT_FALSE(Template::Parse(std::string(kMaxTemplateBytes + 1, 'a')).ok());
   EXPECT_THAT(Outcome("x", {}, Json::array()).message(), HasSubstr("must be an object"));
   Json deep = 1;
-  for (int i = 0; i < 5000; ++i) deep = Json::array({std::move(deep)});
+  for (int i = 0; i < 1000; ++i) deep = Json::array({std::move(deep)});
   EXPECT_THAT(Outcome("x", {}, {{"deep", deep}}).message(), HasSubstr("levels"));
 }
 

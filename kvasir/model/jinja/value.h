@@ -161,7 +161,7 @@ bool IsHashable(const Value& value);
 struct Limits {
   size_t max_bytes = size_t{256} << 20;  // values and output alive at any moment
   uint64_t max_steps = 20'000'000;       // nodes evaluated, and one more per 64 bytes moved
-  int max_depth = 1000;                  // nesting of expressions, blocks, macro calls and values
+  int max_depth = 400;                   // nesting of expressions, blocks, macro calls and values
 };
 
 // Owns the containers and objects of one rendering and enforces its limits. Strings are counted

@@ -1,0 +1,54 @@
+#include "kvasir/engine/runtime.h"
+
+#include <algorithm>
+
+#include "kvasir/core/process_memory.h"
+#include "kvasir/model/striped_weights.h"
+
+namespace kvasir {
+
+int64_t ProcessBytesBeside(const Model& model) {
+  constexpr int64_t kFloatsPerVocabularyEntry = 8;  // logits, candidates, probabilities
+  int64_t bytes = model.spec.n_vocab * kFloatsPerVocabularyEntry * int64_t{sizeof(float)};
+  if (const Result<ProcessMemory> now = ReadProcessMemory(); now.ok()) {
+    const auto weights = static_cast<int64_t>(model.weight_bytes);
+    bytes +=
+        now->anonymous - StripedWeights::HeldBytes() + std::max<int64_t>(0, now->file - weights);
+  }
+  return bytes;
+}
+
+Result<std::unique_ptr<Runtime>> Runtime::Create(std::shared_ptr<const Model> model,
+                                                 const RuntimeOptions& options, ThreadTeam& team) {
+  std::unique_ptr<Runtime> runtime(new Runtime(std::move(model), options));
+  const Model& m = *runtime->model_;
+  ByteLedger& ledger = runtime->ledger_;
+  KVASIR_ASSIGN_OR_RETURN(
+      runtime->weights_,
+      ByteCharge::Take(ledger, ByteKind::kWeights, static_cast<int64_t>(m.weight_bytes)));
+  KVASIR_ASSIGN_OR_RETURN(runtime->process_,
+                          ByteCharge::Take(ledger, ByteKind::kOther, options.process_bytes));
+  KVASIR_ASSIGN_OR_RETURN(runtime->forward_, ForwardPass::Create(runtime->model_, options.n_ctx,
+                                                                 options.n_ubatch, team, ledger));
+  runtime->replay_question_ =
+      m.tokenizer->Encode("\n\nRepeat the previous context exactly.\n\n",
+                          Tokenizer::EncodeOptions{.add_bos = false, .parse_special = false});
+  return runtime;
+}
+
+PolicyTarget Runtime::Target() {
+  PolicyTarget target;
+  target.shape = CacheShapeOf(model_->spec);
+  target.is_special = [model = model_](TokenId id) {
+    return model->tokenizer->TokenBytes(id).empty();
+  };
+  target.fingerprint = ModelFingerprint(*model_);
+  target.probe_heads = [this, is_special = target.is_special] {
+    // Enough for a repeat to lie far back; longer ones cost more than they tell.
+    constexpr int32_t kPeriod = 512;
+    return ProbeHeads(*forward_, arena_, {.period = kPeriod, .text = {}, .is_special = is_special});
+  };
+  return target;
+}
+
+}  // namespace kvasir
