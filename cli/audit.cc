@@ -14,6 +14,7 @@
 #include "cli/conversation.h"
 #include "cli/input.h"
 #include "cli/stage_bar.h"
+#include "cli/tasks_run.h"
 #include "kvasir/core/isa.h"
 #include "kvasir/measure/audit_report.h"
 #include "kvasir/model/chat_file.h"
@@ -30,6 +31,7 @@ struct Args {
   std::vector<std::string> recipes;
   int64_t length = 0;
   AuditOptions audit;
+  std::vector<std::string> tasks;
   std::string output = "table";
   std::string json, html;  // files
 };
@@ -97,6 +99,26 @@ std::vector<Option> AuditOptionTable(Args& args) {
            .target = &args.html}};
 }
 
+std::vector<Option> TaskOptionTable(Args& args) {
+  return {{.names = {"--tasks"},
+           .metavar = "NAME,...",
+           .help = "score recipes on these tasks too, as `kvasir tasks` lists them, or on all",
+           .target = &args.tasks,
+           .comma_list = true},
+          {.names = {"--task-length"},
+           .metavar = "N",
+           .help = "tokens of a whole conversation",
+           .target = &args.audit.tasks.length,
+           .min = 1,
+           .max = 1 << 30},
+          {.names = {"--count"},
+           .metavar = "N",
+           .help = "cases of each task",
+           .target = &args.audit.tasks.n_case,
+           .min = 1,
+           .max = 1 << 20}};
+}
+
 bool IsChatFile(const std::string& path) { return path.ends_with(".json"); }
 
 Result<std::vector<TokenId>> ReadTokens(const Model& model, const Args& args) {
@@ -123,19 +145,29 @@ Status Shorten(int64_t length, std::vector<TokenId>* tokens) {
   return Status::Ok();
 }
 
+Status WriteError(const std::string& path) {
+  return Status::IoError(fmt::format("{}: {}", path, std::strerror(errno)));
+}
+
+// Before the work, so that it is not lost.
+Status CheckWritable(const std::string& path) {
+  if (path.empty() || std::ofstream(path, std::ios::app).good()) return Status::Ok();
+  return WriteError(path);
+}
+
 template <typename Make>
 Status WriteReport(const std::string& path, const Make& make) {
   if (path.empty()) return Status::Ok();
   std::ofstream file(path, std::ios::binary);
   file << make() << std::flush;
-  if (file.good()) return Status::Ok();
-  return Status::IoError(fmt::format("{}: {}", path, std::strerror(errno)));
+  return file.good() ? Status::Ok() : WriteError(path);
 }
 
 Status Run(std::span<const std::string> words) {
   Args args;
   ArgTable table("audit", std::string(kSummary));
   table.Add("audit", AuditOptionTable(args));
+  table.Add("tasks", TaskOptionTable(args));
   table.Add("model", ModelOptions(args.model));
   table.Add("chat files", ChatOptions(args.chat));
   table.Add("accepted from llama.cpp's command lines", CompatibilityOptions());
@@ -147,6 +179,9 @@ Status Run(std::span<const std::string> words) {
     return Status::InvalidArgument("--kv: expected at least one recipe; `kvasir recipes` has them");
   }
   args.audit.recipes = args.recipes;
+  KVASIR_RETURN_IF_ERROR(CheckWritable(args.json));
+  KVASIR_RETURN_IF_ERROR(CheckWritable(args.html));
+  KVASIR_ASSIGN_OR_RETURN(args.audit.tasks.tasks, ChooseTasks(args.tasks));
 
   KVASIR_ASSIGN_OR_RETURN(const auto model, LoadWithBar(args.model.model));
   KVASIR_ASSIGN_OR_RETURN(std::vector<TokenId> tokens, ReadTokens(*model, args));

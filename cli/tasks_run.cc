@@ -134,12 +134,13 @@ TaskRunOptions Resolve(const Args& args, const std::vector<std::string>& filler)
 
 class Output {
  public:
-  explicit Output(bool as_json) : as_json_(as_json) {
-    if (!as_json_) fmt::print("{}", TaskTableHead());
-  }
+  explicit Output(bool as_json) : as_json_(as_json) {}
   void Add(const std::string& recipe, const TaskRunResult& result) {
-    if (!as_json_) fmt::print("{}", TaskTableRow(recipe, result));
-    if (as_json_) rows_.push_back(ToJson(recipe, result));
+    if (as_json_) {
+      rows_.push_back(ToJson(recipe, result));
+    } else {
+      fmt::print("{}{}", n_row_++ == 0 ? TaskTableHead() : "", TaskTableRow(recipe, result));
+    }
     std::fflush(stdout);
     if (!result.note.empty()) fmt::print(stderr, "{} {}: {}\n", recipe, result.task, result.note);
   }
@@ -149,6 +150,7 @@ class Output {
 
  private:
   bool as_json_;
+  int64_t n_row_ = 0;
   nlohmann::ordered_json rows_ = nlohmann::ordered_json::array();
 };
 

@@ -326,6 +326,7 @@ Status SequenceCache::Truncate(int32_t pos) {
     }
   }
   n_pos_ = std::min(n_pos_, pos);
+  if (pos == 0) angle_offset_ = 0;
   return Status::Ok();
 }
 
@@ -339,6 +340,7 @@ Result<std::unique_ptr<SequenceCache>> SequenceCache::Fork() const {
   }
   fork->head_windows_ = head_windows_;
   fork->n_pos_ = n_pos_;
+  fork->angle_offset_ = angle_offset_;
   if (selector_ != nullptr) {
     KVASIR_ASSIGN_OR_RETURN(fork->selector_, selector_->Fork());
   }

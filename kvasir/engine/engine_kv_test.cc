@@ -1,6 +1,7 @@
 // Recipes in sessions of a real model.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
 
 #include "kvasir/engine.h"
@@ -94,6 +95,37 @@ TEST_F(EngineKv, RefusesRecipesBeforeTheFirstToken) {
   EXPECT_EQ(Load("q8_0", 64, "q4_0").status().message(),
             "recipe: k is set twice, by 'q8_0' and by 'k=q4_0'");
   EXPECT_TRUE(Load("streaming:64", 64, "q8_0").ok());
+}
+
+TEST_F(EngineKv, ForksGoTheirOwnWays) {
+  for (const char* kv : {"exact", "snapkv:64", "h2o(64,16)", "kivi:2", "q8_0", "quest:16"}) {
+    const auto engine = Load(kv);
+    ASSERT_TRUE(engine.ok()) << engine.status().ToString();
+    auto session = std::move(*(*engine)->NewSession());
+    Continue(**engine, *session, kText);
+    auto fork = session->Fork();
+    ASSERT_TRUE(fork.ok()) << fork.status().ToString();
+    EXPECT_TRUE(std::ranges::equal((*fork)->tokens(), session->tokens()));
+    EXPECT_LE((*fork)->kv_bytes(), session->kv_bytes()) << kv;  // a copy leaves no gaps
+    // Another continuation in between must not reach the session that the fork was taken from.
+    std::vector<TokenId> held(session->tokens().begin(), session->tokens().end());
+    GenerateOptions options;
+    options.sampling.temperature = 0;
+    options.n_predict = 24;
+    const auto continued = [&](Session& s, TokenId next) {
+      std::vector<TokenId> prompt = held;
+      prompt.push_back(next);
+      auto result = s.Generate(prompt, options);
+      EXPECT_TRUE(result.ok()) << result.status().ToString();
+      EXPECT_EQ(result->n_cached, static_cast<int64_t>(held.size())) << kv;
+      return result->tokens;
+    };
+    auto second = session->Fork();
+    ASSERT_TRUE(second.ok());
+    continued(**fork, 300);
+    const std::vector<TokenId> original = continued(*session, 400);
+    EXPECT_EQ(continued(**second, 400), original) << kv;
+  }
 }
 
 }  // namespace

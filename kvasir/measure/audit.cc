@@ -49,6 +49,14 @@ Result<std::shared_ptr<const KvPolicy>> CompileFor(Runtime& runtime, const std::
   return KvPolicy::Compile(recipe, runtime.Target());
 }
 
+// Whether the shadow's queries may be put to the recipe's cache. A selector remembers what it was
+// asked last, and would answer otherwise from then on; keys that were numbered anew no longer stand
+// at the angles that the shadow's queries expect.
+bool TakesOtherQueries(const KvPolicy& policy) {
+  const auto& position = policy.recipe().parts(PartKind::kPosition);
+  return !policy.selects() && (position.empty() || position.front().name == "original");
+}
+
 class Auditor {
  public:
   Auditor(std::shared_ptr<const Model> model, const TeacherForcedText& text,
@@ -78,6 +86,7 @@ class Auditor {
   Result<ShadowAudit> RunShadow(Runtime& runtime);
   Result<RecipeAudit> RunRecipe(const std::string& recipe);
   Status AddHeads(Audit* audit);
+  Status AddTasks(Audit* audit) const;
   Status AddBaselines(Audit* audit);
   // Adds one baseline, or its other use where it is there already.
   Status AddBaseline(const std::string& recipe, std::span<const std::string> baseline_of,
@@ -152,8 +161,7 @@ Result<RecipeAudit> Auditor::RunRecipe(const std::string& recipe) {
   KVASIR_ASSIGN_OR_RETURN(const Place place, Prepare());
   Runtime& runtime = *place.runtime;
   KVASIR_ASSIGN_OR_RETURN(const auto policy, CompileFor(runtime, recipe));
-  // A selector remembers what it was asked last: asking it twice would change what it answers.
-  Comparer comparer(*trace_, team_, runtime.forward().workspace(), !policy->selects());
+  Comparer comparer(*trace_, team_, runtime.forward().workspace(), TakesOtherQueries(*policy));
   RecipeAudit row;
   row.recipe = recipe;
   row.parts = policy->recipe().ToString();
@@ -201,6 +209,25 @@ Status Auditor::AddHeads(Audit* audit) {
   return Status::Ok();
 }
 
+Status Auditor::AddTasks(Audit* audit) const {
+  if (options_.tasks.tasks.empty()) return Status::Ok();
+  EngineOptions engine;
+  engine.model_path = model_->path;
+  engine.n_thread = team_.size();
+  engine.n_ctx = runtime_options_.n_ctx;
+  engine.n_ubatch = options_.n_ubatch;
+  engine.memory_limit = options_.memory_limit;
+  const auto score = [&](const std::string& recipe, std::vector<TaskRunResult>* scores) -> Status {
+    auto results = ScoreRecipe(engine, recipe, options_.tasks, options_.progress);
+    if (!results.ok()) return std::move(results).status().WithContext("tasks, --kv " + recipe);
+    *scores = std::move(*results);
+    return Status::Ok();
+  };
+  KVASIR_RETURN_IF_ERROR(score("exact", &audit->exact.tasks));
+  for (RecipeAudit& row : audit->recipes) KVASIR_RETURN_IF_ERROR(score(row.recipe, &row.tasks));
+  return Status::Ok();
+}
+
 Status Auditor::AddBaselines(Audit* audit) {
   const CacheShape shape = CacheShapeOf(model_->spec);
   const auto n_full = std::count(shape.window.begin(), shape.window.end(), 0);
@@ -238,6 +265,7 @@ Result<Audit> Auditor::Run() {
   audit.n_thread = team_.size();
   audit.n_ubatch = options_.n_ubatch;
   audit.memory_limit = options_.memory_limit;
+  audit.tokens.assign(text_.tokens.begin(), text_.tokens.end());
   audit.n_token = text_.n_token();
   audit.n_prefill = text_.n_prefill;
   audit.n_decode = text_.n_decode();
@@ -253,6 +281,7 @@ Result<Audit> Auditor::Run() {
   }
   if (options_.heads) KVASIR_RETURN_IF_ERROR(AddHeads(&audit));
   if (options_.baselines) KVASIR_RETURN_IF_ERROR(AddBaselines(&audit));
+  KVASIR_RETURN_IF_ERROR(AddTasks(&audit));
   return audit;
 }
 

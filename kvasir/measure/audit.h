@@ -12,6 +12,7 @@
 #include <string_view>
 #include <vector>
 
+#include "kvasir/measure/audit_tasks.h"
 #include "kvasir/measure/bench_report.h"
 #include "kvasir/measure/head_map.h"
 #include "kvasir/measure/shadow.h"
@@ -31,6 +32,7 @@ struct AuditOptions {
   // q8_0 and q4_0.
   bool baselines = true;
   bool heads = true;  // measure where heads look
+  TaskPlan tasks = {};
   // What is under way, tokens done and in all. May be empty.
   std::function<void(std::string_view stage, int64_t done, int64_t total)> progress = {};
 };
@@ -45,11 +47,13 @@ struct RecipeAudit {
   ErrorSummary prefill_summary, decode_summary;
   std::vector<LayerError> stream_error;    // by layer, Comparer::stream_error
   std::vector<LayerError> isolated_error;  // by layer; empty where it cannot be had
+  std::vector<TaskRunResult> tasks;
 };
 
 struct ShadowAudit {
   StreamCost cost;
   double prefill_perplexity = 0, decode_perplexity = 0;
+  std::vector<TaskRunResult> tasks;
 };
 
 struct Audit {
@@ -58,6 +62,7 @@ struct Audit {
   int n_thread = 0;
   int32_t n_ubatch = 0;
   int64_t memory_limit = 0;
+  std::vector<TokenId> tokens;  // the text
   int64_t n_token = 0, n_prefill = 0, n_decode = 0;
   int64_t n_judged = 0;  // positions of the prompt
   ShadowAudit exact;

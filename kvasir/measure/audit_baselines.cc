@@ -44,7 +44,13 @@ Result<int64_t> Simulation::Run(const Recipe& recipe, int head_dim, const Readin
       KvPolicy::Compile(recipe, {.shape = s.shape_, .is_special = [](TokenId) { return false; }}));
   KVASIR_ASSIGN_OR_RETURN(const auto workspace, AttendWorkspace::Create(s.shape_, 1, s.ledger_));
   SequenceCache cache(s.shape_, policy->k_format(), policy->v_format(), s.arena_);
-  PolicyRun run(policy, {.team = &s.team_, .workspace = workspace.get(), .ledger = &s.ledger_});
+  RopeSpec angles;
+  angles.n_rot = head_dim;
+  const Rope rope(angles, static_cast<int32_t>(plan.n_prefill + plan.n_decode));
+  PolicyRun run(policy, {.team = &s.team_,
+                         .workspace = workspace.get(),
+                         .ledger = &s.ledger_,
+                         .rope = [&](int) { return &rope; }});
   KVASIR_RETURN_IF_ERROR(run.Attach(cache));
   for (int64_t done = 0; done < plan.n_prefill; done += plan.n_ubatch) {
     const int64_t n = std::min<int64_t>(plan.n_ubatch, plan.n_prefill - done);

@@ -167,6 +167,13 @@ std::string Table(const Audit& audit) {
   return html + "</tbody></table></div>\n";
 }
 
+std::string TaskTable(const std::vector<std::vector<std::string>>& rows) {
+  std::string html = "<div class=\"scroll\"><table><thead><tr>" + Cells(rows.front(), "th") +
+                     "</tr></thead><tbody>\n";
+  for (size_t i = 1; i < rows.size(); ++i) html += "<tr>" + Cells(rows[i], "td") + "</tr>\n";
+  return html + "</tbody></table></div>\n";
+}
+
 // Scrolls sideways where the screen is narrow.
 std::string Framed(const Plot& plot) {
   return "<div class=\"scroll plot\">" + PlotSvg(plot) + "</div>\n";
@@ -214,6 +221,9 @@ std::string AuditHtml(const Audit& audit) {
       "are baselines: sinks and the newest tokens, or random tokens, at the bytes of the row "
       "above, "
       "and rotated q8_0 and q4_0 as fixed points.");
+  if (const auto tasks = TaskRows(audit); !tasks.empty()) {
+    html += "<h2>Tasks</h2>\n" + TaskTable(tasks) + Paragraph(TasksCaption(audit));
+  }
   html += "<h2>Quality and bytes</h2>\n" + Framed(QualityAgainstBytes(audit));
   html +=
       Paragraph("Lower and further left is better. Rows without error stand at the lower edge.");

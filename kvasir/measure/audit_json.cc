@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "kvasir/measure/audit_report.h"
+#include "kvasir/measure/tasks/report.h"
 
 namespace kvasir {
 namespace {
@@ -61,6 +62,12 @@ Json LayersOf(const std::vector<LayerError>& errors) {
   return {{"mean", std::move(mean)}, {"worst", std::move(worst)}};
 }
 
+Json TasksOf(const std::string& recipe, const std::vector<TaskRunResult>& results) {
+  Json tasks = Json::array();
+  for (const TaskRunResult& result : results) tasks.push_back(ToJson(recipe, result));
+  return tasks;
+}
+
 Json RecipeOf(const Audit& audit, const RecipeAudit& r) {
   return {
       {"recipe", r.recipe},
@@ -70,7 +77,8 @@ Json RecipeOf(const Audit& audit, const RecipeAudit& r) {
       {"prompt", ErrorsOf(r.prefill, r.prefill_summary)},
       {"attention_error",
        {{"own_stream", LayersOf(r.stream_error)}, {"exact_queries", LayersOf(r.isolated_error)}}},
-      {"cost", CostOf(audit, r.cost)}};
+      {"cost", CostOf(audit, r.cost)},
+      {"tasks", TasksOf(r.recipe, r.tasks)}};
 }
 
 Json HeadsOf(const HeadMap& heads) {
@@ -109,11 +117,13 @@ std::string AuditJson(const Audit& audit) {
        {{"n_token", audit.n_token},
         {"n_prompt", audit.n_prefill},
         {"n_decode", audit.n_decode},
-        {"n_prompt_compared", audit.n_judged}}},
+        {"n_prompt_compared", audit.n_judged},
+        {"tokens", audit.tokens}}},
       {"exact",
        {{"decode_perplexity", audit.exact.decode_perplexity},
         {"prompt_perplexity", audit.exact.prefill_perplexity},
-        {"cost", CostOf(audit, audit.exact.cost)}}},
+        {"cost", CostOf(audit, audit.exact.cost)},
+        {"tasks", TasksOf("exact", audit.exact.tasks)}}},
       {"recipes", std::move(recipes)},
       {"heads", audit.heads ? HeadsOf(*audit.heads) : Json(nullptr)},
       {"notes", audit.notes}};

@@ -25,6 +25,9 @@ std::string AuditHtml(const Audit& audit);
 std::vector<std::string> TableHeader();
 std::vector<std::string> TableRow(const Audit& audit, const RecipeAudit& recipe);
 std::vector<std::string> ExactRow(const Audit& audit);
+// Lines about tasks; empty where none were run.
+std::vector<std::vector<std::string>> TaskRows(const Audit& audit);
+std::string TasksCaption(const Audit& audit);
 // What was measured, on what and with what, a line each.
 std::vector<std::string> AuditHeading(const Audit& audit);
 // What the letters of HeadMapText mean.

@@ -38,6 +38,28 @@ std::string NameOf(const Audit& audit, const RecipeAudit& r) {
   return fmt::format("= {} (of {})", r.recipe, of);
 }
 
+std::string ShowScore(double score) {
+  return score < 0 ? std::string(kNone) : fmt::format("{:.2f}", score);
+}
+
+// In the order they were run.
+std::vector<std::string> TaskNames(const std::vector<TaskRunResult>& results) {
+  std::vector<std::string> names;
+  for (const TaskRunResult& r : results) {
+    if (names.empty() || names.back() != r.task) names.push_back(r.task);
+  }
+  return names;
+}
+
+std::string VisibleAndHidden(const std::vector<TaskRunResult>& results, const std::string& task) {
+  double visible = -1, hidden = -1;
+  for (const TaskRunResult& r : results) {
+    if (r.task != task || r.session != SessionMode::kTurns) continue;
+    (r.question == QuestionMode::kVisible ? visible : hidden) = r.score;
+  }
+  return ShowScore(visible) + "/" + ShowScore(hidden);
+}
+
 // What every row has: bytes and seconds.
 void AddCost(const Audit& audit, const StreamCost& cost, std::vector<std::string>* row) {
   const auto n_token = static_cast<double>(audit.n_token);
@@ -120,10 +142,46 @@ std::vector<size_t> TableOrder(const Audit& audit) {
   return order;
 }
 
+std::vector<std::vector<std::string>> TaskRows(const Audit& audit) {
+  std::vector<std::vector<std::string>> rows;
+  if (audit.exact.tasks.empty()) return rows;
+  std::vector<std::string> header = {"recipe",     "visible",     "hidden", "requests",
+                                     "first turn", "later turns", "KV",     "seconds"};
+  const std::vector<std::string> tasks = TaskNames(audit.exact.tasks);
+  header.insert(header.end(), tasks.begin(), tasks.end());
+  rows.push_back(std::move(header));
+  const auto add = [&](std::string name, const std::vector<TaskRunResult>& results) {
+    const TaskMeans m = MeansOf(results);
+    std::vector<std::string> row = {std::move(name)};
+    for (const double score : {m.visible, m.hidden, m.requests, m.first_turn, m.later_turns}) {
+      row.push_back(ShowScore(score));
+    }
+    row.push_back(FormatBytes(static_cast<int64_t>(m.kv_bytes)));
+    row.push_back(fmt::format("{:.1f}", m.seconds));
+    for (const std::string& task : tasks) row.push_back(VisibleAndHidden(results, task));
+    rows.push_back(std::move(row));
+  };
+  add("exact", audit.exact.tasks);
+  for (const size_t i : TableOrder(audit)) {
+    add(NameOf(audit, audit.recipes[i]), audit.recipes[i].tasks);
+  }
+  return rows;
+}
+
+std::string TasksCaption(const Audit& audit) {
+  const TaskRunResult& first = audit.exact.tasks.front();
+  return fmt::format(
+      "tasks, {} cases each of {} tokens: share of right answers with the question visible and "
+      "hidden\nwhile the recipe acts, a task's questions one after the other; requests: each "
+      "alone, "
+      "hidden;\nby task: visible/hidden",
+      first.n_case, first.length);
+}
+
 std::string HeadsCaption(const HeadMap& heads) {
   return fmt::format(
       "heads, by what gets most of their attention: S the first {} tokens, L the newest {}, F what "
-      "is farther away, - none of them; * finds what was there before",
+      "is\nfarther away, - none of them; * finds what was there before",
       heads.n_sink, heads.n_local);
 }
 
@@ -139,6 +197,9 @@ std::string AuditTable(const Audit& audit) {
       "relative L2 of\nwhat attention gives, mean over layers; =: a baseline at the same bytes, or "
       "a "
       "fixed point\n";
+  if (const auto tasks = TaskRows(audit); !tasks.empty()) {
+    text += '\n' + TasksCaption(audit) + ":\n" + AlignColumns(tasks, 1);
+  }
   if (audit.heads) text += '\n' + HeadsCaption(*audit.heads) + ":\n" + HeadMapText(*audit.heads);
   for (const std::string& note : audit.notes) text += "note: " + note + '\n';
   return text;

@@ -153,7 +153,9 @@ TEST(Audit, ComparesAsManyPositionsOfThePromptAsAsked) {
 
 TEST(Audit, CountsBytesAndTokensThatAreHeld) {
   const PolicyRig rig;
-  const auto audit = AuditOf(rig, Options({"codec=f32", "streaming(budget=40,every=4)"}));
+  const auto audit = AuditOf(
+      rig, Options({"codec=f32",
+                    "score=recency budget=uniform(40) protect=sinks(4) schedule=chunks(4)"}));
   ASSERT_TRUE(audit.ok()) << audit.status().ToString();
   const CacheShape& s = rig.shape();
   const int64_t n_list = int64_t{s.n_layer} * s.n_kv_head, n_token = kPrompt + kDecode;

@@ -113,7 +113,6 @@ def save_gguf(path, c, weights, tokenizer):
     partial = path.with_suffix(".partial")
     writer = gguf.GGUFWriter(str(partial), "llama")
     writer.add_name(NAME)
-    writer.add_license("Apache-2.0")
     writer.add_file_type(gguf.LlamaFileType.MOSTLY_F16)
     writer.add_vocab_size(c.n_vocab)
     writer.add_context_length(c.n_ctx)

@@ -49,7 +49,7 @@ def chat_parts(encode, row, context_apart):
         if i == 0 and not context_apart:
             question = row["context"] + "\n\n" + question
         parts += [(encode(question), TEXT), ([END, ASSISTANT], 0)]
-        parts.append((encode(turn["answer"]) + [END], ANSWER))
+        parts.append((encode(" " + turn["answer"]) + [END], ANSWER))
     return parts
 
 
@@ -64,9 +64,9 @@ def plain_parts(encode, row):
 
 def task_parts(encode, row):
     draw = random.Random(row["seed"]).random()
-    if draw < 0.2:
+    if draw < 0.1:
         return plain_parts(encode, row)
-    return chat_parts(encode, row, context_apart=draw < 0.4)
+    return chat_parts(encode, row, context_apart=draw < 0.2)
 
 
 def add_text(rows, encode, texts, length):

@@ -19,9 +19,12 @@ SPECIAL = ["<|bos|>", "<|end|>", "<|user|>", "<|assistant|>", "<|system|>", "<|p
 BOS, END, USER, ASSISTANT, SYSTEM, PAD = range(len(SPECIAL))
 MAX_LENGTH = 16384
 
+# Replies begin with a space: a word is then the same token in a reply as inside a sentence.
 CHAT_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}"
-    "{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}"
+    "{{ '<|' + message['role'] + '|>' }}"
+    "{% if message['role'] == 'assistant' %}{{ ' ' + message['content'] | trim }}"
+    "{% else %}{{ message['content'] }}{% endif %}{{ '<|end|>' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
 

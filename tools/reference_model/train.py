@@ -62,14 +62,12 @@ class Muon(torch.optim.Optimizer):
             p.mul_(1 - group["lr"] * group["weight_decay"]).add_(u, alpha=-group["lr"] * scale)
 
 
-def make_optimizers(model, use_muon):
+def make_optimizers(model):
     matrices = [p for layer in model.layers for p in layer.parameters() if p.ndim == 2]
     inner = {id(p) for p in matrices}
     others = [p for p in model.parameters() if id(p) not in inner]
     adam = torch.optim.AdamW(others, lr=0.0, betas=(0.9, 0.98), eps=1e-10, weight_decay=0.0)
-    if use_muon:
-        return [Muon(matrices), adam]
-    return [torch.optim.AdamW(matrices, lr=0.0, betas=(0.9, 0.98), eps=1e-10, weight_decay=0.0), adam]
+    return [Muon(matrices), adam]
 
 
 def rate(args, step):
@@ -100,7 +98,7 @@ class Trainer:
     def __init__(self, args):
         self.args = args
         self.model = Model(Config(n_layer=args.layers)).to(args.device)
-        self.optimizers = make_optimizers(self.model, args.muon)
+        self.optimizers = make_optimizers(self.model)
         self.step, self.n_token, self.log = 0, 0, Log()
         if args.checkpoint.exists():
             self.load()
@@ -186,7 +184,6 @@ def main():
     parser.add_argument("--answer-weight", type=float, default=6.0)
     parser.add_argument("--text-share", type=float, default=0.25,
                         help="share of a task's context that is trained on as text")
-    parser.add_argument("--muon", type=int, default=1, help="0: AdamW for all")
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)

@@ -9,10 +9,6 @@
 namespace kvasir {
 namespace {
 
-std::string FirstMessage(std::string_view context, std::string_view question) {
-  return fmt::format("{}\n\n{}", context, question);
-}
-
 size_t SharedPrefix(std::span<const TokenId> a, std::span<const TokenId> b) {
   return static_cast<size_t>(std::mismatch(a.begin(), a.end(), b.begin(), b.end()).first -
                              a.begin());
@@ -99,7 +95,7 @@ Result<std::vector<TokenId>> TaskDialogue::Continue(std::string_view context,
   const auto rest = n_shared == before.size()
                         ? After(all, n_shared, past.back().reply, *model_->tokenizer)
                         : std::nullopt;
-  if (!rest || held.size() < before.size()) return all;
+  if (!rest) return all;
   tokens.insert(tokens.end(), rest->begin(), rest->end());
   return tokens;
 }

@@ -145,19 +145,18 @@ Result<TaskCase> MakeCase(const Tokenizer& tokenizer, const TaskDialogue& dialog
                         .n_turn = options.n_turn,
                         .n_key = options.n_key,
                         .filler = options.filler};
-  // What is asked does not depend on the length, so a first case tells what questions take.
-  for (int round = 0;; ++round) {
+  // What is asked does not depend on the length, so a case tells what all but the context takes; a
+  // token more or less where texts meet is seen to in the next round.
+  constexpr int kRounds = 4;
+  for (int round = 0; round < kRounds; ++round) {
     KVASIR_ASSIGN_OR_RETURN(TaskCase made, MakeTaskCase(task, wanted));
     KVASIR_ASSIGN_OR_RETURN(int64_t n_token, dialogue.CountAll(made));
     n_token += static_cast<int64_t>(made.turns.size()) * options.n_spare;
     if (n_token <= options.length) return made;
-    if (round == 4) {
-      return Status::InvalidArgument(fmt::format("task {}: length {}: the questions take {} more",
-                                                 task.name, options.length,
-                                                 n_token - options.length));
-    }
-    wanted.length -= n_token - options.length;
+    wanted.length = options.length - (n_token - wanted.count(made.context)) - round;
   }
+  return Status::InvalidArgument(fmt::format("task {}: length {}: context and questions do not fit",
+                                             task.name, options.length));
 }
 
 void Add(const Tally& tally, TaskRunResult* sum, std::vector<std::vector<double>>* by_turn) {
