@@ -26,7 +26,4 @@ std::string ExpectedText(const Option& option);
 // The target's present value for the help; empty when there is nothing to show.
 std::string ShowValue(const Target& target);
 
-// Insertions, deletions, replacements and swaps of neighbours that turn `a` into `b`.
-size_t EditDistance(std::string_view a, std::string_view b);
-
 }  // namespace kvasir::cli

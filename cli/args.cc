@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "cli/arg_values.h"
+#include "kvasir/core/edit_distance.h"
 #include "kvasir/core/join.h"
 
 namespace kvasir::cli {

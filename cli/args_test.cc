@@ -384,11 +384,5 @@ TEST(CommonArgs, TurnEscapesIntoCharacters) {
   EXPECT_EQ(ProcessEscapes("\\x4"), "\\x4");
 }
 
-TEST(EditDistance, CountsASwapAsOne) {
-  EXPECT_EQ(EditDistance("-ckt", "-ctk"), 1u);
-  EXPECT_EQ(EditDistance("kitten", "sitting"), 3u);
-  EXPECT_EQ(EditDistance("", "abc"), 3u);
-}
-
 }  // namespace
 }  // namespace kvasir::cli

@@ -1,18 +1,24 @@
 #!/usr/bin/env python3
-"""Seeds fuzz/corpus/jinja from the snippets of make_jinja_fixtures.py and the built-in templates."""
-import json
-import pathlib
+"""Seeds fuzz/corpus/jinja from the snippets of tests/fixtures/jinja.
 
-from make_jinja_fixtures import CONTEXT, EXPRESSIONS, ROOT, STATEMENTS
+Those that render stand several to a file; of those that are refused, some have a file of their own.
+"""
+import json
+
+from make_jinja_fixtures import ROOT, SNIPPETS
+
+N_RENDERED, N_REFUSED = 40, 20  # files
 
 
 def main():
     folder = ROOT / "fuzz" / "corpus" / "jinja"
     folder.mkdir(parents=True, exist_ok=True)
-    context = json.dumps(CONTEXT).encode()
-    groups = [EXPRESSIONS[i::24] for i in range(24)]
-    sources = ["\n".join("{{ " + e + " }}" for e in group) for group in groups]
-    sources += ["\n".join(STATEMENTS[i::12]) for i in range(12)] + STATEMENTS[:24]
+    fixture = json.loads(SNIPPETS.read_text())
+    context = json.dumps(fixture["context"]).encode()
+    rendered = [case["template"] for case in fixture["cases"] if "error" not in case]
+    refused = [case["template"] for case in fixture["cases"] if "error" in case]
+    sources = ["\n".join(rendered[n::N_RENDERED]) for n in range(N_RENDERED)]
+    sources += refused[::len(refused) // N_REFUSED][:N_REFUSED]
     for n, source in enumerate(sources):
         (folder / f"seed_{n:02d}").write_bytes(source.encode() + b"\0" + context)
 

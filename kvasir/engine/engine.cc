@@ -190,13 +190,15 @@ Status SessionImpl::Admit(int64_t n_prompt) const {
 }
 
 Status SessionImpl::EnsureRoom(int64_t n_token) {
-  // Slabs grow by up to 2 MiB at a time, for every size of block.
-  constexpr int64_t kSlack = int64_t{8} << 20;
+  // Slabs grow by up to 2 MiB at a time, for every size of block; small limits bear less.
+  const int64_t slack =
+      std::clamp(shared_->ledger.limit() / 8, int64_t{1} << 20, int64_t{8} << 20);
   const KvPolicy& policy = *shared_->policy;
   if (shared_->ledger.limit() == 0 || !policy.makes_room() || tokens_.empty()) return Status::Ok();
-  const int64_t needed = policy.forecast_bytes(n_token, n_token) + kSlack;
+  const int64_t needed = policy.forecast_bytes(n_token, n_token) + slack;
   for (int round = 0; shared_->ledger.available() < needed && round < 8; ++round) {
-    KVASIR_RETURN_IF_ERROR(run_->MakeRoom(*cache_));
+    // Where nothing is left to give, the tokens may fit all the same.
+    if (!run_->MakeRoom(*cache_).ok()) break;
   }
   return Status::Ok();
 }
@@ -367,10 +369,13 @@ Status SessionImpl::AllLogits(std::span<const TokenId> tokens, const LogitsSink&
 }
 
 // Accounts for what the process holds beside weights, cache and scratch: vocabulary, program,
-// libraries, and the few megabytes that sampling and text handling come to need.
+// libraries, and the few megabytes that a run comes to need.
 Status ChargeProcess(Shared& shared) {
   constexpr int64_t kFloatsPerVocabularyEntry = 8;  // logits, candidates, probabilities
+  // Pages of the program that loading has not touched, stacks of threads, text and token lists.
+  constexpr int64_t kRun = int64_t{2} << 20;
   int64_t bytes = shared.model->spec.n_vocab * kFloatsPerVocabularyEntry * int64_t{sizeof(float)};
+  bytes += kRun;
   if (const Result<ProcessMemory> now = ReadProcessMemory(); now.ok()) {
     bytes += now->anonymous - StripedWeights::HeldBytes() +
              std::max<int64_t>(0, now->file - shared.weights.bytes());

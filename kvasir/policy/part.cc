@@ -6,7 +6,8 @@
 #include <cassert>
 #include <charconv>
 #include <cmath>
-#include <numeric>
+
+#include "kvasir/core/edit_distance.h"
 
 namespace kvasir {
 
@@ -73,21 +74,6 @@ std::string ParamList(std::span<const ParamInfo> params) {
     names += param.name;
   }
   return "it takes " + names;
-}
-
-size_t EditDistance(std::string_view a, std::string_view b) {
-  std::vector<size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), size_t{0});
-  for (size_t i = 1; i <= a.size(); ++i) {
-    size_t diagonal = row[0];
-    row[0] = i;
-    for (size_t j = 1; j <= b.size(); ++j) {
-      const size_t replaced = diagonal + (a[i - 1] != b[j - 1] ? 1 : 0);
-      diagonal = row[j];
-      row[j] = std::min({replaced, row[j] + 1, row[j - 1] + 1});
-    }
-  }
-  return row.back();
 }
 
 }  // namespace
