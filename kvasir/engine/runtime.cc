@@ -37,7 +37,9 @@ Result<std::unique_ptr<Runtime>> Runtime::Create(std::shared_ptr<const Model> mo
 PolicyTarget Runtime::Target() {
   PolicyTarget target;
   target.shape = CacheShapeOf(model_->spec);
-  target.is_special = [model = model_](TokenId id) { return model->tokenizer->TokenBytes(id).empty(); };
+  target.is_special = [model = model_](TokenId id) {
+    return model->tokenizer->TokenBytes(id).empty();
+  };
   target.fingerprint = ModelFingerprint(*model_);
   target.probe_heads = [this, is_special = target.is_special] {
     // Enough for a repeat to lie far back; longer ones cost more than they tell.
