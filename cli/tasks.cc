@@ -93,9 +93,10 @@ std::vector<Option> MakeOptions(MakeArgs& args) {
        .max = 1024},
       {.names = {"--format"},
        .metavar = "FORMAT",
-       .help = "jsonl: an object a line; text: plain question and answer",
+       .help = "jsonl: an object a line; text: plain question and answer; chat: a list of messages, "
+               "as `kvasir audit` reads them",
        .target = &args.format,
-       .choices = {"jsonl", "text"}},
+       .choices = {"jsonl", "text", "chat"}},
       {.names = {"--filler"},
        .metavar = "FILE",
        .help = "fill with the sentences of this text instead of made ones",
@@ -103,12 +104,15 @@ std::vector<Option> MakeOptions(MakeArgs& args) {
   };
 }
 
-void Print(const TaskCase& task_case, bool as_text) {
+std::string Line(const nlohmann::ordered_json& json) {
   using Json = nlohmann::ordered_json;
-  const std::string text = as_text ? PlainTranscript(task_case)
-                                   : ToJson(task_case).dump(-1, ' ', /*ensure_ascii=*/false,
-                                                            Json::error_handler_t::replace) +
-                                         "\n";
+  return json.dump(-1, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace) + "\n";
+}
+
+void Print(const TaskCase& task_case, std::string_view format) {
+  const std::string text = format == "text"   ? PlainTranscript(task_case)
+                           : format == "chat" ? Line(ToChat(task_case))
+                                              : Line(ToJson(task_case));
   std::fwrite(text.data(), 1, text.size(), stdout);
 }
 
@@ -133,7 +137,7 @@ Status Make(std::span<const std::string> words) {
   for (options.seed = first; options.seed <= last; ++options.seed) {
     for (const TaskInfo* task : tasks) {
       KVASIR_ASSIGN_OR_RETURN(const TaskCase task_case, MakeTaskCase(*task, options));
-      Print(task_case, args.format == "text");
+      Print(task_case, args.format);
     }
   }
   return Status::Ok();

@@ -32,6 +32,18 @@ class FirstError {
   Status status_;
 };
 
+// The list has lost tokens from its end. What a page holds bounds what it is chosen for: pages that
+// lost some are summarised anew, so that a rewind leaves no trace.
+Status TruncateSelector(int layer, int kv_head, const SegmentList& list, Selector& selector) {
+  const int64_t d = list.tail().head_dim();
+  const int64_t whole = list.n_kv() / kSpanTokens * kSpanTokens, n = list.n_kv() - whole;
+  selector.OnTruncate(layer, kv_head, whole);
+  if (n == 0) return Status::Ok();
+  std::vector<float> k(static_cast<size_t>(n * d)), v(k.size());
+  KVASIR_RETURN_IF_ERROR(list.Decode(whole, list.n_kv(), k.data(), v.data()));
+  return selector.OnAppend(layer, kv_head, whole, n, k.data(), d);
+}
+
 }  // namespace
 
 Result<std::unique_ptr<AttendWorkspace>> AttendWorkspace::Create(const CacheShape& shape,
@@ -208,8 +220,7 @@ Status SequenceCache::Attend(int layer, const LayerQueries& queries, ThreadTeam&
   const int64_t state_floats = StateFloats(block_tokens * group, d_pad);
   KVASIR_ASSIGN_OR_RETURN(float* memory, workspace.States(n_task * n_span * state_floats));
   // A thread takes some spans in a row, so that what it reads streams.
-  const int64_t n_run =
-      std::clamp<int64_t>(n_task * n_span / (kTasksPerThread * team.size()), 1, n_span);
+  const int64_t n_run = std::max<int64_t>(1, n_task * n_span / (kTasksPerThread * team.size()));
   const int64_t n_part = (n_span + n_run - 1) / n_run;
   team.Run(n_task * n_part, [&](int64_t item, int thread) {
     AttendScratch& scratch = workspace.thread(thread);
@@ -302,17 +313,20 @@ Status SequenceCache::Truncate(int32_t pos) {
   }
   const DenseLayout layout = lists_.front().tail().layout();
   for (size_t i = 0; i < lists_.size(); ++i) {
+    const int64_t n_before = lists_[i].n_kv();
     if (pos == 0) {
       lists_[i] = SegmentList(layout, arena_);
     } else {
       lists_[i].Truncate(pos);
     }
-    if (selector_ != nullptr) {
-      selector_->OnTruncate(static_cast<int>(i) / shape_.n_kv_head,
-                            static_cast<int>(i) % shape_.n_kv_head, lists_[i].n_kv());
+    if (selector_ != nullptr && lists_[i].n_kv() < n_before) {
+      KVASIR_RETURN_IF_ERROR(TruncateSelector(static_cast<int>(i) / shape_.n_kv_head,
+                                              static_cast<int>(i) % shape_.n_kv_head, lists_[i],
+                                              *selector_));
     }
   }
   n_pos_ = std::min(n_pos_, pos);
+  if (pos == 0) angle_offset_ = 0;
   return Status::Ok();
 }
 
@@ -326,6 +340,7 @@ Result<std::unique_ptr<SequenceCache>> SequenceCache::Fork() const {
   }
   fork->head_windows_ = head_windows_;
   fork->n_pos_ = n_pos_;
+  fork->angle_offset_ = angle_offset_;
   if (selector_ != nullptr) {
     KVASIR_ASSIGN_OR_RETURN(fork->selector_, selector_->Fork());
   }

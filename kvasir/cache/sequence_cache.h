@@ -77,6 +77,11 @@ class SequenceCache {
   void set_head_window(int layer, int kv_head, HeadWindow window);
   // Position the next token takes: the sequence's true length, whatever is held.
   int32_t n_pos() const { return n_pos_; }
+  // Masks go by position. RoPE turns a token at p, in layers without a window, by the angle of
+  // p + angle_offset(): below 0 where kept tokens were numbered anew. 0 again after Truncate(0).
+  int32_t angle_offset() const { return angle_offset_; }
+  void set_angle_offset(int32_t offset) { angle_offset_ = offset; }
+  int32_t next_angle() const { return n_pos_ + angle_offset_; }
   int64_t bytes() const;
   SlabArena& arena() const { return arena_; }
 
@@ -121,6 +126,7 @@ class SequenceCache {
   std::vector<HeadWindow> head_windows_;  // by (layer, kv head); empty = none
   std::unique_ptr<Selector> selector_;
   int32_t n_pos_ = 0;
+  int32_t angle_offset_ = 0;
 };
 
 }  // namespace kvasir

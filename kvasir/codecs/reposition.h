@@ -31,6 +31,7 @@ class TurnedSegment final : public Segment {
 
   // What is turned: tokens in the same order, their keys at stored angles.
   const std::shared_ptr<const Segment>& stored() const { return stored_; }
+  const std::shared_ptr<const RopeTable>& table() const { return table_; }
   int32_t turn(int64_t token) const { return turn_.size() == 1 ? turn_[0] : turn_[token]; }
 
   std::string_view format() const override { return stored_->format(); }

@@ -144,7 +144,7 @@ Status SessionImpl::CheckTokens(std::span<const TokenId> tokens) const {
   if (tokens.empty()) return Status::InvalidArgument("prompt: expected at least one token");
   KVASIR_RETURN_IF_ERROR(CheckIds("prompt: token", tokens, n_vocab));
   const int64_t n_ctx = shared_->options.n_ctx;
-  if (static_cast<int64_t>(tokens.size()) > n_ctx) {
+  if (static_cast<int64_t>(tokens.size()) > n_ctx && !shared_->policy->renumbers()) {
     return Status::InvalidArgument(
         fmt::format("prompt has {} tokens, the context (n_ctx) holds {}", tokens.size(), n_ctx));
   }
@@ -303,7 +303,7 @@ Status SessionImpl::Decode(const GenerateOptions& options,
       return Status::Ok();
     }
     if (!emit(token, std::move(text))) break;
-    if (static_cast<int64_t>(tokens_.size()) >= shared_->options.n_ctx) {
+    if (cache_->next_angle() >= shared_->options.n_ctx) {
       result->finish = FinishReason::kContextFull;
       break;
     }

@@ -38,7 +38,9 @@ ForwardPass::ForwardPass(std::shared_ptr<const Model> model, int32_t n_ctx, int3
       team_(team),
       ledger_(ledger),
       rope_(model_->spec.rope, n_ctx),
-      local_rope_(model_->spec.rope_local, n_ctx) {}
+      local_rope_(model_->spec.rope_local, n_ctx) {
+  for (int layer = 0; layer < model_->spec.n_layer; ++layer) has_kind_[AngleKind(layer)] = true;
+}
 
 Result<std::unique_ptr<ForwardPass>> ForwardPass::Create(std::shared_ptr<const Model> model,
                                                          int32_t n_ctx, int32_t max_chunk,
@@ -74,9 +76,11 @@ Status ForwardPass::Grow(int64_t n_token) {
   }
   const int64_t q_size = int64_t{s.n_head} * s.head_dim,
                 kv_size = int64_t{s.n_kv_head} * s.head_dim;
-  const int64_t floats = n_token * (2 * s.n_embd + 2 * q_size + 2 * kv_size + 2 * s.n_ff +
-                                    rope_.n_rot() + local_rope_.n_rot() + 2 * s.n_head) +
-                         kLogitRows * s.n_vocab;
+  int64_t n_angle = 0;
+  for (int kind = 0; kind < 4; ++kind) n_angle += has_kind_[kind] ? KindRope(kind).n_rot() : 0;
+  const int64_t floats =
+      n_token * (2 * s.n_embd + 2 * q_size + 2 * kv_size + 2 * s.n_ff + n_angle + 2 * s.n_head) +
+      kLogitRows * s.n_vocab;
   // What is held now is freed first, so that growing never holds both.
   buffers_ = {};
   charge_.Reset();
@@ -95,8 +99,9 @@ Status ForwardPass::Grow(int64_t n_token) {
   size(buffers_.attended, q_size);
   size(buffers_.gate, s.n_ff);
   size(buffers_.up, s.n_ff);
-  size(buffers_.rope, rope_.n_rot());
-  size(buffers_.local_rope, local_rope_.n_rot());
+  for (int kind = 0; kind < 4; ++kind) {
+    if (has_kind_[kind]) size(buffers_.rope[kind], KindRope(kind).n_rot());
+  }
   buffers_.norms.resize(static_cast<size_t>(n_token) * s.n_head);
   buffers_.prepared.resize(prepared + 64);
   buffers_.logits.resize(static_cast<size_t>(kLogitRows) * s.n_vocab);
@@ -108,16 +113,15 @@ Status ForwardPass::Run(std::span<const TokenId> tokens, SequenceCache& cache, L
                         const LogitsSink& sink, LayerObserver* observer) {
   assert(!tokens.empty() && static_cast<int64_t>(tokens.size()) <= max_chunk_);
   n_token_ = static_cast<int64_t>(tokens.size());
-  if (cache.n_pos() + n_token_ > n_ctx_) {
+  if (cache.next_angle() + n_token_ > n_ctx_) {
     return Status::InvalidArgument(
         fmt::format("context full: {} tokens held and {} more asked for, n_ctx is {}",
-                    cache.n_pos(), n_token_, n_ctx_));
+                    cache.next_angle(), n_token_, n_ctx_));
   }
   KVASIR_RETURN_IF_ERROR(Grow(n_token_));
   pos_.resize(static_cast<size_t>(n_token_));
   std::iota(pos_.begin(), pos_.end(), cache.n_pos());
-  rope_.FillTable(pos_, buffers_.rope.data());
-  if (local_rope_.n_rot() > 0) local_rope_.FillTable(pos_, buffers_.local_rope.data());
+  FillAngles(cache.angle_offset());
   Embed(tokens);
   if (Status status = Layers(cache, observer); !status.ok()) {
     // Truncating to the present length only forgets what this chunk appended.
@@ -131,6 +135,15 @@ Status ForwardPass::Run(std::span<const TokenId> tokens, SequenceCache& cache, L
                   [&](int64_t begin, int64_t n, const float* logits) {
                     return sink(first + begin, n, logits);
                   });
+}
+
+void ForwardPass::FillAngles(int32_t angle_offset) {
+  angles_.resize(pos_.size());
+  std::ranges::transform(pos_, angles_.begin(), [&](int32_t pos) { return pos + angle_offset; });
+  for (int kind = 0; kind < 4; ++kind) {
+    if (!has_kind_[kind]) continue;
+    KindRope(kind).FillTable(kind >= 2 ? pos_ : angles_, buffers_.rope[kind].data());
+  }
 }
 
 void ForwardPass::Embed(std::span<const TokenId> tokens) {
@@ -167,7 +180,7 @@ void ForwardPass::Project(const Tensor& w, const std::vector<float>& bias, const
 void ForwardPass::RotateHeads(float* heads, int n_head, const std::vector<float>& norm, int layer) {
   const ModelSpec& s = model_->spec;
   const Rope& rope = this->rope(layer);
-  const float* table = s.uses_local_rope[layer] ? buffers_.local_rope.data() : buffers_.rope.data();
+  const float* table = buffers_.rope[AngleKind(layer)].data();
   ForTokens(n_token_, [&](int64_t t) {
     for (int h = 0; h < n_head; ++h) {
       float* head = heads + (t * n_head + h) * s.head_dim;

@@ -1,6 +1,7 @@
 // The forward pass: tokens through all layers, keys and values into a sequence's cache.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -61,15 +62,20 @@ class ForwardPass {
   const Model& model() const { return *model_; }
   int32_t n_ctx() const { return n_ctx_; }
   int32_t max_chunk() const { return max_chunk_; }
-  const Rope& rope(int layer) const {
-    return model_->spec.uses_local_rope[layer] ? local_rope_ : rope_;
-  }
+  const Rope& rope(int layer) const { return KindRope(AngleKind(layer)); }
   ThreadTeam& team() { return team_; }
   AttendWorkspace& workspace() { return *workspace_; }
 
  private:
   ForwardPass(std::shared_ptr<const Model> model, int32_t n_ctx, int32_t max_chunk,
               ThreadTeam& team, ByteLedger& ledger);
+  // Which table of angles a layer reads: that of its RoPE, at positions (sliding windows), or at
+  // angles that the cache may have numbered anew.
+  int AngleKind(int layer) const {
+    return (model_->spec.uses_local_rope[layer] ? 1 : 0) + (model_->spec.window[layer] > 0 ? 2 : 0);
+  }
+  const Rope& KindRope(int kind) const { return kind % 2 == 1 ? local_rope_ : rope_; }
+  void FillAngles(int32_t angle_offset);
   Status Grow(int64_t n_token);
   Status Layers(SequenceCache& cache, LayerObserver* observer);
   Status Attention(int layer, SequenceCache& cache, LayerObserver* observer);
@@ -91,25 +97,26 @@ class ForwardPass {
   ThreadTeam& team_;
   ByteLedger& ledger_;
   Rope rope_, local_rope_;
+  std::array<bool, 4> has_kind_ = {};  // of any layer
   std::unique_ptr<AttendWorkspace> workspace_;
 
   // Scratch for `capacity_` tokens. Shapes are per token.
   struct Buffers {
-    std::vector<float> x;                 // (n_embd) the residual stream
-    std::vector<float> normed;            // (n_embd)
-    std::vector<float> q;                 // (n_head * head_dim)
-    std::vector<float> k, v;              // (n_kv_head * head_dim)
-    std::vector<float> attended;          // (n_head * head_dim)
-    std::vector<float> gate, up;          // (n_ff)
-    std::vector<float> rope, local_rope;  // (n_rot) cosines and sines
-    std::vector<RowNorm> norms;           // (n_head)
-    std::vector<std::byte> prepared;      // one activation matrix in the form a product reads
-    std::vector<float> logits;            // (kLogitRows, n_vocab), whatever the chunk
+    std::vector<float> x;             // (n_embd) the residual stream
+    std::vector<float> normed;        // (n_embd)
+    std::vector<float> q;             // (n_head * head_dim)
+    std::vector<float> k, v;          // (n_kv_head * head_dim)
+    std::vector<float> attended;      // (n_head * head_dim)
+    std::vector<float> gate, up;      // (n_ff)
+    std::vector<float> rope[4];       // (n_rot) cosines and sines, by AngleKind
+    std::vector<RowNorm> norms;       // (n_head)
+    std::vector<std::byte> prepared;  // one activation matrix in the form a product reads
+    std::vector<float> logits;        // (kLogitRows, n_vocab), whatever the chunk
   } buffers_;
   ByteCharge charge_;
   int64_t capacity_ = 0;
   int64_t n_token_ = 0;  // of the chunk under way
-  std::vector<int32_t> pos_;
+  std::vector<int32_t> pos_, angles_;
 };
 
 }  // namespace kvasir

@@ -1,8 +1,10 @@
 #include "kvasir/policy/disposition.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "kvasir/cache/coded_segment.h"
+#include "kvasir/codecs/reposition.h"
 
 namespace kvasir {
 namespace {
@@ -30,38 +32,38 @@ Status ForSegments(const SegmentList& list, std::span<const int32_t> tokens, con
   return visit_segment(nullptr, list.tail());
 }
 
-// Calls use(pos, k, v, n) for the rows of `tokens`, block by block.
+// Calls use(these, k, v) for the rows of `tokens`, block by block; `these` are the tokens of one.
 template <typename Use>
 Status ForRows(const Segment& segment, std::span<const int32_t> tokens, const Use& use) {
   const int d = segment.head_dim();
   std::vector<float> k(static_cast<size_t>(kBlock * d)), v(k.size());
-  std::vector<int32_t> pos;
   for (size_t next = 0; next < tokens.size();) {
+    const size_t first = next;
     const int64_t begin = tokens[next], end = std::min(begin + kBlock, segment.n_kv());
     KVASIR_RETURN_IF_ERROR(segment.Decode(begin, end, k.data(), v.data()));
-    pos.clear();
     for (; next < tokens.size() && tokens[next] < end; ++next) {
       // Rows only ever move down, so packing in place is safe.
-      const int64_t from = (tokens[next] - begin) * d, to = static_cast<int64_t>(pos.size()) * d;
+      const int64_t from = (tokens[next] - begin) * d, to = static_cast<int64_t>(next - first) * d;
       std::copy_n(k.begin() + from, d, k.begin() + to);
       std::copy_n(v.begin() + from, d, v.begin() + to);
-      pos.push_back(segment.pos()[tokens[next]]);
     }
-    KVASIR_RETURN_IF_ERROR(use(std::span<const int32_t>(pos), k.data(), v.data()));
+    KVASIR_RETURN_IF_ERROR(use(tokens.subspan(first, next - first), k.data(), v.data()));
   }
   return Status::Ok();
 }
 
-void FlushTail(ListContents* contents) {
-  if (contents->tail.n_kv() > 0) {
-    contents->sealed.push_back(contents->tail.Seal(contents->tail.n_kv()));
-  }
+std::vector<int32_t> PositionsOf(const Segment& segment, std::span<const int32_t> tokens) {
+  std::vector<int32_t> pos;
+  for (int32_t t : tokens) pos.push_back(segment.pos()[t]);
+  return pos;
 }
 
-Positions PositionsOf(const Segment& segment, std::span<const int32_t> tokens) {
-  Positions pos;
-  for (int32_t t : tokens) pos.Append(segment.pos()[t]);
-  return pos;
+// The turn of each of the tokens; empty where the segment turns none.
+std::vector<int32_t> TurnsOf(const TurnedSegment* turned, std::span<const int32_t> tokens) {
+  std::vector<int32_t> turns;
+  if (turned == nullptr) return turns;
+  for (int32_t t : tokens) turns.push_back(turned->turn(t));
+  return turns;
 }
 
 std::vector<float> BiasOf(const Segment& segment, std::span<const int32_t> tokens) {
@@ -81,46 +83,93 @@ Result<std::shared_ptr<const Segment>> GatherCoded(const CodedSegment& segment,
     return std::shared_ptr<const Segment>();
   }
   return std::shared_ptr<const Segment>(std::make_shared<const CodedSegment>(
-      segment.head_dim(), PositionsOf(segment, tokens), std::string(segment.format()),
+      segment.head_dim(), Positions(PositionsOf(segment, tokens)), std::string(segment.format()),
       std::move(*k), std::move(*v), BiasOf(segment, tokens)));
 }
 
-// Appends the tokens of one segment to the contents.
-Status GatherSegment(const std::shared_ptr<const Segment>& shared, const Segment& segment,
-                     std::span<const int32_t> tokens, ListContents* contents) {
-  const auto* coded = dynamic_cast<const CodedSegment*>(&segment);
-  const bool whole = static_cast<int64_t>(tokens.size()) == segment.n_kv();
-  std::shared_ptr<const Segment> gathered;
-  if (whole && shared != nullptr && (coded != nullptr || contents->tail.n_kv() == 0)) {
-    gathered = shared;
-  } else if (coded != nullptr) {
-    KVASIR_ASSIGN_OR_RETURN(gathered, GatherCoded(*coded, tokens));
+// Collects tokens: dense ones, as they are stored, in a tail, with the turns of their keys.
+class Gatherer {
+ public:
+  Gatherer(const DenseLayout& layout, SlabArena& arena) : contents_{{}, Tail(layout, arena)} {}
+
+  //   shared  the segment itself; null for a tail
+  Status Add(const std::shared_ptr<const Segment>& shared, const Segment& segment,
+             std::span<const int32_t> tokens) {
+    const auto* turned = dynamic_cast<const TurnedSegment*>(&segment);
+    const Segment& stored = turned == nullptr ? segment : *turned->stored();
+    const auto* coded = dynamic_cast<const CodedSegment*>(&stored);
+    const bool whole = static_cast<int64_t>(tokens.size()) == segment.n_kv();
+    if (whole && shared != nullptr && (coded != nullptr || contents_.tail.n_kv() == 0)) {
+      return AddSealed(shared);
+    }
+    if (coded != nullptr) {
+      KVASIR_ASSIGN_OR_RETURN(std::shared_ptr<const Segment> gathered, GatherCoded(*coded, tokens));
+      if (gathered != nullptr && turned != nullptr) {
+        gathered = std::make_shared<const TurnedSegment>(std::move(gathered),
+                                                         Positions(PositionsOf(segment, tokens)),
+                                                         TurnsOf(turned, tokens), turned->table());
+      }
+      if (gathered != nullptr) return AddSealed(std::move(gathered));
+    }
+    return AddRows(segment, stored, turned, tokens);
   }
-  if (gathered != nullptr) {
-    FlushTail(contents);
-    contents->sealed.push_back(std::move(gathered));
+
+  ListContents Take() && {
+    if (table_ != nullptr) Flush();
+    return std::move(contents_);
+  }
+
+ private:
+  Status AddSealed(std::shared_ptr<const Segment> segment) {
+    Flush();
+    contents_.sealed.push_back(std::move(segment));
     return Status::Ok();
   }
-  size_t done = 0;
-  return ForRows(
-      segment, tokens, [&](std::span<const int32_t> pos, const float* k, const float* v) {
-        const std::vector<float> bias = BiasOf(segment, tokens.subspan(done, pos.size()));
-        done += pos.size();
-        return contents->tail.Append(pos, k, v, segment.head_dim(), bias);
-      });
-}
+
+  Status AddRows(const Segment& segment, const Segment& stored, const TurnedSegment* turned,
+                 std::span<const int32_t> tokens) {
+    KVASIR_RETURN_IF_ERROR(ForRows(
+        stored, tokens, [&](std::span<const int32_t> these, const float* k, const float* v) {
+          return contents_.tail.Append(PositionsOf(segment, these), k, v, segment.head_dim(),
+                                       BiasOf(segment, these));
+        }));
+    const std::vector<int32_t> turns = TurnsOf(turned, tokens);
+    turns_.insert(turns_.end(), turns.begin(), turns.end());
+    turns_.resize(static_cast<size_t>(contents_.tail.n_kv()));
+    if (turned != nullptr && (table_ == nullptr || table_->n_pos() < turned->table()->n_pos())) {
+      table_ = turned->table();
+    }
+    return Status::Ok();
+  }
+
+  void Flush() {
+    if (contents_.tail.n_kv() == 0) return;
+    std::shared_ptr<const Segment> segment = contents_.tail.Seal(contents_.tail.n_kv());
+    if (table_ != nullptr) {
+      Positions pos = segment->pos();
+      segment = std::make_shared<const TurnedSegment>(std::move(segment), std::move(pos),
+                                                      std::move(turns_), std::move(table_));
+    }
+    contents_.sealed.push_back(std::move(segment));
+    turns_.clear();
+    table_ = nullptr;
+  }
+
+  ListContents contents_;
+  std::vector<int32_t> turns_;              // of the tokens in the tail
+  std::shared_ptr<const RopeTable> table_;  // of those that turn; null where none does
+};
 
 }  // namespace
 
 Result<ListContents> GatherKept(const SegmentList& list, std::span<const int32_t> kept,
                                 SlabArena& arena) {
-  ListContents contents = {{}, Tail(list.tail().layout(), arena)};
-  KVASIR_RETURN_IF_ERROR(ForSegments(list, kept,
-                                     [&](const std::shared_ptr<const Segment>& shared,
-                                         const Segment& segment, std::span<const int32_t> tokens) {
-                                       return GatherSegment(shared, segment, tokens, &contents);
-                                     }));
-  return contents;
+  Gatherer gatherer(list.tail().layout(), arena);
+  KVASIR_RETURN_IF_ERROR(ForSegments(
+      list, kept,
+      [&](const std::shared_ptr<const Segment>& shared, const Segment& segment,
+          std::span<const int32_t> tokens) { return gatherer.Add(shared, segment, tokens); }));
+  return std::move(gatherer).Take();
 }
 
 Status DecodeTokens(const SegmentList& list, std::span<const int32_t> tokens, float* k, float* v) {
@@ -128,13 +177,14 @@ Status DecodeTokens(const SegmentList& list, std::span<const int32_t> tokens, fl
       list, tokens,
       [&](const std::shared_ptr<const Segment>&, const Segment& segment,
           std::span<const int32_t> inside) {
-        return ForRows(segment, inside,
-                       [&](std::span<const int32_t> pos, const float* k_rows, const float* v_rows) {
-                         const size_t n = pos.size() * static_cast<size_t>(segment.head_dim());
-                         k = std::copy_n(k_rows, n, k);
-                         v = std::copy_n(v_rows, n, v);
-                         return Status::Ok();
-                       });
+        return ForRows(
+            segment, inside,
+            [&](std::span<const int32_t> these, const float* k_rows, const float* v_rows) {
+              const size_t n = these.size() * static_cast<size_t>(segment.head_dim());
+              k = std::copy_n(k_rows, n, k);
+              v = std::copy_n(v_rows, n, v);
+              return Status::Ok();
+            });
       });
 }
 

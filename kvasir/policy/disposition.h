@@ -42,13 +42,15 @@ class Disposition : public Part {
   virtual int64_t n_settled(std::span<const float> /*state*/) const { return 0; }
   // Whether there may be such tokens.
   virtual bool settles() const { return false; }
+  // Whether kept keys change: a mixture of keys has no position of its own.
+  virtual bool changes_keys() const { return false; }
   // Errors: kUnsupported names what the shape has that the part cannot take.
   virtual Status CheckShape(const CacheShape&) const { return Status::Ok(); }
 };
 
 // The kept tokens as they are. Whole segments are shared; coded ones are gathered by their format,
-// or rebuilt densely where it cannot; what is dense at the end becomes the tail. Bits of kept dense
-// tokens do not change.
+// or rebuilt densely where it cannot; what is dense at the end becomes the tail, unless its keys
+// are read at other angles than they are stored at. Stored bits of kept dense tokens do not change.
 Result<ListContents> GatherKept(const SegmentList& list, std::span<const int32_t> kept,
                                 SlabArena& arena);
 // Tokens (ascending indices) of the list as f32 rows: k_roped and v, each (tokens.size(),

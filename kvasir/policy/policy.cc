@@ -62,8 +62,8 @@ Result<std::shared_ptr<const KvPolicy>> KvPolicy::Compile(const Recipe& recipe,
   policy->target_ = target;
   policy->target_.shape.window.resize(static_cast<size_t>(target.shape.n_layer), 0);
   KVASIR_RETURN_IF_ERROR(policy->MakeCodecs());
-  KVASIR_RETURN_IF_ERROR(policy->MakeKeeping());
   KVASIR_RETURN_IF_ERROR(policy->MakeOverflow());
+  KVASIR_RETURN_IF_ERROR(policy->MakeKeeping());
   KVASIR_RETURN_IF_ERROR(policy->CheckTogether());
   if (policy->selects()) {
     KVASIR_ASSIGN_OR_RETURN(const auto selector, policy->NewSelector(nullptr));
@@ -100,11 +100,12 @@ Status KvPolicy::MakeKeeping() {
                 HeadRole::kScored);
   const bool scores = recipe_.has(PartKind::kScore), budgets = recipe_.has(PartKind::kBudget);
   evicts_ = scores || budgets || recipe_.has(PartKind::kHeads);
+  if (evicts_ || makes_room()) KVASIR_RETURN_IF_ERROR(make(PartKind::kPosition, &position));
   if (!evicts_) {
     for (const PartKind kind :
          {PartKind::kReduce, PartKind::kShape, PartKind::kProtect, PartKind::kKeep,
           PartKind::kDisposition, PartKind::kPosition, PartKind::kSchedule}) {
-      if (!recipe_.has(kind)) continue;
+      if (!recipe_.has(kind) || (kind == PartKind::kPosition && makes_room())) continue;
       return Status::InvalidArgument(
           fmt::format("recipe: {} has nothing to act on: nothing is evicted without score= and "
                       "budget=, or heads=",
@@ -211,6 +212,19 @@ Status KvPolicy::CheckTogether() const {
   if (overflow != nullptr && disposition->settles()) {
     return refuse(PartKind::kDisposition, PartKind::kOverflow,
                   "what the disposition made of evicted tokens would be dropped with them");
+  }
+  if (renumbers() && disposition->settles()) {
+    return refuse(PartKind::kDisposition, PartKind::kPosition,
+                  "what the disposition made of evicted tokens has no single position");
+  }
+  if (renumbers() && disposition->changes_keys()) {
+    return refuse(PartKind::kDisposition, PartKind::kPosition,
+                  "a mixture of keys has no single position");
+  }
+  if (renumbers() && schedule->each_layer()) {
+    return refuse(
+        PartKind::kPosition, PartKind::kSchedule,
+        "the angles of a chunk are the same in all layers, and a cascade cuts within one");
   }
   const bool repeats = schedule->each_chunk() || schedule->decode_every() > 0;
   for (const auto& [kind, codec, side] : {std::tuple{PartKind::kCodecK, codec_k, KvSide::kKey},

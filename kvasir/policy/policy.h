@@ -60,6 +60,8 @@ class KvPolicy {
   bool evicts() const { return evicts_; }
   // Whether a sequence needs a PolicyRun at all.
   bool is_passive() const { return !evicts_ && !seals() && !selects() && !makes_room(); }
+  // Whether cuts close the holes that they leave: PositionPolicy::renumbers.
+  bool renumbers() const { return position != nullptr && position->renumbers(); }
   bool makes_room() const { return overflow != nullptr && overflow->makes_room(); }
   bool selects() const { return recipe_.has(PartKind::kSelect); }
   // For one sequence; selects() only.
@@ -88,6 +90,7 @@ class KvPolicy {
   std::vector<std::shared_ptr<const Protector>> protectors;
   std::shared_ptr<const KeepRule> keep;
   std::shared_ptr<const Disposition> disposition;
+  std::shared_ptr<const PositionPolicy> position;
   std::shared_ptr<const Schedule> schedule;
   std::shared_ptr<const KvCodec> codec_k, codec_v;  // null = dense
   std::shared_ptr<const OverflowRule> overflow;     // null = refuse

@@ -39,6 +39,7 @@ struct PolicyRun::Cell {
   int64_t n_protected = 0;
   int64_t budget = 0;
   std::vector<int32_t> kept, evicted;
+  bool done = false;  // the list was cut
 };
 
 PolicyRun::PolicyRun(std::shared_ptr<const KvPolicy> policy, const RunResources& resources)
@@ -106,13 +107,13 @@ Status PolicyRun::Replay(std::span<const TokenId> prompt, ForwardPass& forward,
                          SequenceCache& cache) {
   constexpr size_t kLeastPart = 64;  // of a prompt that has as many
   const std::vector<TokenId>& question = resources_.replay_question;
-  const auto room = static_cast<size_t>(std::max(0, forward.n_ctx() - cache.n_pos()));
+  const auto room = static_cast<size_t>(std::max(0, forward.n_ctx() - cache.next_angle()));
   if (room < question.size() + std::min(kLeastPart, prompt.size())) {
     return Status::InvalidArgument(fmt::format(
         "kv recipe '{}': the prompt is read twice, which takes room for {} positions; {} of {} "
         "(n_ctx) are taken",
         policy_->recipe().ToString(), question.size() + std::min(kLeastPart, prompt.size()),
-        cache.n_pos(), forward.n_ctx()));
+        cache.next_angle(), forward.n_ctx()));
   }
   const size_t part = std::min<size_t>(kReplayTokens, room - question.size());
   KVASIR_RETURN_IF_ERROR(replay_.Begin(cache, *resources_.ledger));
@@ -388,14 +389,37 @@ Status PolicyRun::Dispose(Cell& cell, SequenceCache& cache) {
   list.Replace(std::move(contents.sealed), std::move(contents.tail));
   const int64_t n_settled = policy_->disposition->n_settled(state);
   tap_.Cut(cell.layer, cell.kv_head, cell.kept, n_settled);
+  cell.done = true;
   if (cell.role == HeadRole::kScored) {
     HeadScores& scores = scores_[cell.layer][cell.kv_head];
     HeadScores left(1, n_settled + static_cast<int64_t>(cell.kept.size()));
     for (size_t i = 0; i < cell.kept.size(); ++i) left.at[n_settled + i] = scores.at[cell.kept[i]];
     scores = std::move(left);
   }
-  if (cache.selector() == nullptr) return Status::Ok();
+  if (cache.selector() == nullptr || policy_->renumbers()) return Status::Ok();
   return cache.selector()->Rebuild(cell.layer, cell.kv_head, list);
+}
+
+Result<std::optional<Renumbering>> PolicyRun::PlanRenumbering(const SequenceCache& cache) const {
+  std::optional<Renumbering> plan;
+  if (policy_->renumbers()) {
+    KVASIR_ASSIGN_OR_RETURN(plan, Renumbering::Prepare(cache, resources_.rope));
+  }
+  return plan;
+}
+
+Status PolicyRun::CloseHoles(std::optional<Renumbering> plan, SequenceCache& cache) {
+  if (!plan.has_value()) return Status::Ok();
+  KVASIR_ASSIGN_OR_RETURN(const int32_t moved, std::move(*plan).Apply(*resources_.team, cache));
+  for (int layer = 0; layer < cache.shape().n_layer; ++layer) {
+    if (!Watched(layer)) continue;
+    KVASIR_RETURN_IF_ERROR(tap_.Turn(layer, *resources_.rope(layer), moved));
+    for (int kv_head = 0; cache.selector() != nullptr && kv_head < cache.shape().n_kv_head;
+         ++kv_head) {
+      KVASIR_RETURN_IF_ERROR(cache.selector()->Rebuild(layer, kv_head, cache.list(layer, kv_head)));
+    }
+  }
+  return Status::Ok();
 }
 
 Status PolicyRun::Cut(int n_layer, SequenceCache& cache) {
@@ -404,12 +428,20 @@ Status PolicyRun::Cut(int n_layer, SequenceCache& cache) {
   Choose(&cells);
   std::erase_if(cells, [](const Cell& cell) { return cell.evicted.empty(); });
   if (cells.empty()) return Status::Ok();
+  KVASIR_ASSIGN_OR_RETURN(std::optional<Renumbering> renumbering, PlanRenumbering(cache));
   cut_pos_ = n_pos_;
   std::vector<Status> status(cells.size());
   resources_.team->Run(static_cast<int64_t>(cells.size()),
                        [&](int64_t i, int) { status[i] = Dispose(cells[i], cache); });
-  for (const Cell& cell : cells) n_evicted_ += static_cast<int64_t>(cell.evicted.size());
-  return First(status);
+  for (const Cell& cell : cells) {
+    if (!cell.done) continue;
+    n_evicted_ += static_cast<int64_t>(cell.evicted.size());
+    if (renumbering.has_value()) renumbering->Cut(cell.layer, cell.kv_head, cell.kept);
+  }
+  // What was cut is numbered anew even if a head could not be.
+  const Status closed = CloseHoles(std::move(renumbering), cache);
+  KVASIR_RETURN_IF_ERROR(First(status));
+  return closed;
 }
 
 Status PolicyRun::Seal(SequenceCache& cache) {
@@ -423,7 +455,10 @@ Status PolicyRun::Seal(SequenceCache& cache) {
     if (!Watched(layer)) return;
     SegmentList& list = cache.list(layer, kv_head);
     Sealer::Place place = {
-        layer, kv_head, resources_.rope ? resources_.rope(layer) : nullptr, &cache.arena(), {}};
+        layer, kv_head, resources_.rope ? resources_.rope(layer) : nullptr, &cache.arena(), {}, {}};
+    if (policy_->renumbers()) {
+      place.first_angle = cache.next_angle() - static_cast<int32_t>(list.n_kv());
+    }
     if (!scores_[layer].empty() && scores_[layer][kv_head].n == list.n_kv()) {
       place.importance = scores_[layer][kv_head].at;
     }
@@ -435,6 +470,17 @@ Status PolicyRun::Seal(SequenceCache& cache) {
 }
 
 Status PolicyRun::MakeRoom(SequenceCache& cache) {
+  KVASIR_ASSIGN_OR_RETURN(std::optional<Renumbering> renumbering, PlanRenumbering(cache));
+  Result<bool> gave = GiveThird(cache, renumbering.has_value() ? &*renumbering : nullptr);
+  const Status closed = CloseHoles(std::move(renumbering), cache);
+  KVASIR_RETURN_IF_ERROR(gave.status());
+  KVASIR_RETURN_IF_ERROR(closed);
+  if (!*gave) return Status::OutOfMemory("nothing is left that could be evicted");
+  cut_pos_ = n_pos_;
+  return Status::Ok();
+}
+
+Result<bool> PolicyRun::GiveThird(SequenceCache& cache, Renumbering* renumbering) {
   bool gave = false;
   for (int layer = 0; layer < cache.shape().n_layer; ++layer) {
     for (int kv_head = 0; Watched(layer) && kv_head < cache.shape().n_kv_head; ++kv_head) {
@@ -446,16 +492,16 @@ Status PolicyRun::MakeRoom(SequenceCache& cache) {
       KVASIR_ASSIGN_OR_RETURN(ListContents contents, GatherKept(list, kept, cache.arena()));
       list.Replace(std::move(contents.sealed), std::move(contents.tail));
       tap_.Cut(layer, kv_head, kept, 0);
-      if (cache.selector() != nullptr) {
+      if (renumbering != nullptr) {
+        renumbering->Cut(layer, kv_head, kept);
+      } else if (cache.selector() != nullptr) {
         KVASIR_RETURN_IF_ERROR(cache.selector()->Rebuild(layer, kv_head, list));
       }
       n_evicted_ += before - static_cast<int64_t>(kept.size());
       gave = true;
     }
   }
-  if (!gave) return Status::OutOfMemory("nothing is left that could be evicted");
-  cut_pos_ = n_pos_;
-  return Status::Ok();
+  return gave;
 }
 
 int32_t PolicyRun::rewind_floor() const { return std::max(cut_pos_, tap_.rewind_floor()); }

@@ -6,11 +6,13 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "kvasir/model/forward.h"
 #include "kvasir/policy/policy.h"
+#include "kvasir/policy/renumber.h"
 #include "kvasir/policy/signal_tap.h"
 
 namespace kvasir {
@@ -85,6 +87,10 @@ class PolicyRun final : public LayerObserver {
   Status Allot(int n_layer, std::vector<Cell>* cells) const;
   void Choose(std::vector<Cell>* cells) const;
   Status Dispose(Cell& cell, SequenceCache& cache);
+  // Closes the holes of a cut. `plan` is null where the recipe leaves them.
+  Result<bool> GiveThird(SequenceCache& cache, Renumbering* renumbering);
+  Status CloseHoles(std::optional<Renumbering> plan, SequenceCache& cache);
+  Result<std::optional<Renumbering>> PlanRenumbering(const SequenceCache& cache) const;
   Status Seal(SequenceCache& cache);
   // Runs tokens behind those the cache holds, chunk by chunk, and forgets them.
   Status ReplayPart(std::span<const TokenId> tokens, ForwardPass& forward, SequenceCache& cache);

@@ -182,7 +182,7 @@ TEST(Policy, LeavesEveryBitAloneWhileTheBudgetSuffices) {
 TEST(Policy, AttendsAsFullAttentionWithEvictedKeysMasked) {
   uint32_t seed = 50;
   for (const CacheShape& shape : kShapes) {
-    for (const char* recipe : {"adakv(budget=40,window=8)", "random(40,4,8)", "streaming:40"}) {
+    for (const char* recipe : {"adakv(budget=40,window=8)", "random(40,4,8)", "streaming(40,position=original)"}) {
       PolicyWorld world(shape, std::string(recipe) + "+f32", RandomLayers(shape, 160, ++seed));
       ASSERT_TRUE(world.Prefill(130, 48).ok());
       ASSERT_TRUE(world.Decode(20).ok());

@@ -8,6 +8,16 @@
 
 namespace kvasir {
 
+namespace {
+
+RopeSpec PlainRope(int head_dim) {
+  RopeSpec spec;
+  spec.n_rot = head_dim;
+  return spec;
+}
+
+}  // namespace
+
 std::vector<LayerData> RandomLayers(const CacheShape& shape, int n_token, uint32_t seed) {
   std::mt19937 rng(seed);
   std::normal_distribution<float> normal;
@@ -28,6 +38,7 @@ PolicyWorld::PolicyWorld(const CacheShape& shape, const std::string& recipe,
     : shape_(shape),
       layers_(std::move(layers)),
       scale_(1.0f / std::sqrt(static_cast<float>(shape.head_dim))),
+      rope_(PlainRope(shape.head_dim), 1 << 16),
       arena_(ledger_, ByteKind::kKv),
       team_(n_thread),
       workspace_(*AttendWorkspace::Create(shape, team_.size(), ledger_)) {
@@ -40,7 +51,8 @@ PolicyWorld::PolicyWorld(const CacheShape& shape, const std::string& recipe,
   cache_ =
       std::make_unique<SequenceCache>(shape, (*policy)->k_format(), (*policy)->v_format(), arena_);
   run_ = std::make_unique<PolicyRun>(
-      *policy, RunResources{&team_, workspace_.get(), &ledger_, /*rope=*/{}, {}});
+      *policy,
+      RunResources{&team_, workspace_.get(), &ledger_, [this](int) { return &rope_; }, {}});
   const Status attached = run_->Attach(*cache_);
   assert(attached.ok());
   static_cast<void>(attached);
@@ -108,11 +120,21 @@ int64_t PolicyWorld::n_held() const {
   return n;
 }
 
+Result<PolicyWorld::Branch> PolicyWorld::Fork() const {
+  Branch branch;
+  KVASIR_ASSIGN_OR_RETURN(branch.cache, cache_->Fork());
+  KVASIR_ASSIGN_OR_RETURN(branch.run, run_->Fork());
+  return branch;
+}
+
+void PolicyWorld::Swap(Branch& branch) {
+  std::swap(cache_, branch.cache);
+  std::swap(run_, branch.run);
+}
+
 Status PolicyWorld::ForkSelf() {
-  KVASIR_ASSIGN_OR_RETURN(auto cache, cache_->Fork());
-  KVASIR_ASSIGN_OR_RETURN(auto run, run_->Fork());
-  cache_ = std::move(cache);
-  run_ = std::move(run);
+  KVASIR_ASSIGN_OR_RETURN(Branch fork, Fork());
+  Swap(fork);
   return Status::Ok();
 }
 

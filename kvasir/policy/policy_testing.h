@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "kvasir/model/rope.h"
 #include "kvasir/policy/policy_run.h"
 
 namespace kvasir {
@@ -62,12 +63,21 @@ class PolicyWorld {
   SequenceCache& cache() { return *cache_; }
   PolicyRun& run() { return *run_; }
   SlabArena& arena() { return arena_; }
+  const ByteLedger& ledger() const { return ledger_; }
   std::vector<int32_t> Kept(int layer, int kv_head) const {
     return cache_->list(layer, kv_head).AllPositions();
   }
   int64_t n_held() const;
   int64_t peak_held() const { return peak_held_; }  // tokens over all lists, after attention
 
+  // The state of one sequence. The world works on one at a time; empty = dropped.
+  struct Branch {
+    std::unique_ptr<SequenceCache> cache;
+    std::unique_ptr<PolicyRun> run;
+  };
+  Result<Branch> Fork() const;
+  // Exchanges the sequence that is worked on.
+  void Swap(Branch& branch);
   // Goes on from a fork of this world's state.
   Status ForkSelf();
   Status Rewind(int32_t pos);
@@ -78,6 +88,7 @@ class PolicyWorld {
   CacheShape shape_;
   std::vector<LayerData> layers_;
   float scale_;
+  Rope rope_;
   ByteLedger ledger_;
   SlabArena arena_;
   ThreadTeam team_;

@@ -16,6 +16,11 @@ class Schedule : public Part {
   virtual int decode_every() const { return 0; }
 };
 
-class PositionPolicy : public Part {};
+class PositionPolicy : public Part {
+ public:
+  // Whether a cut closes its holes: kept keys are turned to angles without gaps that end where the
+  // next token's begins. Positions, and so masks, stay.
+  virtual bool renumbers() const { return false; }
+};
 
 }  // namespace kvasir

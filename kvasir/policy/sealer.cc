@@ -5,6 +5,8 @@
 #include <numeric>
 
 #include "kvasir/codecs/registry.h"
+#include "kvasir/codecs/reposition.h"
+#include "kvasir/policy/disposition.h"
 
 namespace kvasir {
 namespace {
@@ -24,6 +26,19 @@ std::vector<float> BiasOf(const Segment& segment, int64_t n) {
   return {segment.bias(), segment.bias() + n};
 }
 
+// Dense tokens, their keys turned, between what is coded and the tail.
+int64_t CountLoose(const SegmentList& list) {
+  int64_t n = 0;
+  for (auto it = list.sealed().rbegin(); it != list.sealed().rend(); ++it) {
+    const auto* turned = dynamic_cast<const TurnedSegment*>(it->get());
+    if (turned == nullptr || dynamic_cast<const CodedSegment*>(turned->stored().get()) != nullptr) {
+      break;
+    }
+    n += turned->n_kv();
+  }
+  return n;
+}
+
 }  // namespace
 
 Sealer::Sealer(std::shared_ptr<const KvCodec> k, std::shared_ptr<const KvCodec> v) {
@@ -39,6 +54,14 @@ Sealer::Sealer(std::shared_ptr<const KvCodec> k, std::shared_ptr<const KvCodec> 
   sinks_ = (sinks_ + kTileTokens - 1) / kTileTokens * kTileTokens;
 }
 
+std::vector<int32_t> Sealer::Place::Angles(int64_t first, const Positions& pos) const {
+  std::vector<int32_t> angles(static_cast<size_t>(pos.size()));
+  for (int64_t i = 0; i < pos.size(); ++i) {
+    angles[i] = first_angle ? *first_angle + static_cast<int32_t>(first + i) : pos[i];
+  }
+  return angles;
+}
+
 std::string Sealer::Format(Pending pending) const {
   const auto name = [&](const Side& side, Pending waits) {
     return side.coded && pending != waits ? side.codec->name() : std::string("dense");
@@ -52,7 +75,33 @@ int64_t Sealer::Ready(const Side& side, int64_t n_token) const {
   return std::max<int64_t>(0, n_token - side.rule.keep) / block_ * block_;
 }
 
+Status Sealer::Reopen(const Place& place, int64_t n, SegmentList& list) const {
+  const int d = list.tail().head_dim();
+  std::vector<float> k(static_cast<size_t>(n * d)), v(k.size());
+  const int64_t first = list.n_kv() - n;
+  KVASIR_RETURN_IF_ERROR(list.Decode(first, list.n_kv(), k.data(), v.data()));
+  std::vector<int32_t> pos, tokens(static_cast<size_t>(n));
+  std::iota(tokens.begin(), tokens.end(), static_cast<int32_t>(first));
+  for (int32_t t : tokens) pos.push_back(list.pos(t));
+  KVASIR_ASSIGN_OR_RETURN(ListContents contents,
+                          MakeContents(list.tail().layout(), *place.arena, pos, k.data(), v.data(),
+                                       GatherBias(list, tokens)));
+  int64_t n_sealed = 0;
+  for (const auto& segment : list.sealed()) {
+    if (n_sealed == first) break;
+    contents.sealed.push_back(segment);
+    n_sealed += segment->n_kv();
+  }
+  list.Replace(std::move(contents.sealed), std::move(contents.tail));
+  return Status::Ok();
+}
+
 Status Sealer::Seal(const Place& place, SegmentList& list) const {
+  if (const int64_t n_loose = CountLoose(list); n_loose > 0) {
+    const int64_t n = n_loose + list.tail().n_kv();
+    if (std::max(Ready(k_, n), Ready(v_, n)) == 0) return Status::Ok();
+    KVASIR_RETURN_IF_ERROR(Reopen(place, n, list));
+  }
   if (sinks_ > 0 && list.sealed().empty()) {
     if (list.tail().n_kv() < sinks_) return Status::Ok();
     list.SealTail(sinks_);
@@ -99,16 +148,15 @@ Status Sealer::SealBlocks(const Place& place, int64_t n, Pending pending, Segmen
   std::vector<float> k(static_cast<size_t>(n * d)), v(k.size());
   KVASIR_RETURN_IF_ERROR(tail.Decode(0, n, k.data(), v.data()));
   const Positions pos = tail.pos().Slice(0, n);
-  std::vector<int32_t> all;
-  for (int64_t i = 0; i < n; ++i) all.push_back(pos[i]);
+  const std::vector<int32_t> angles = place.Angles(first, pos);
   const auto k_codec =
       k_.coded && pending != Pending::kKey ? k_.codec : DenseCodec(tail.layout().k_format);
   const auto v_codec =
       v_.coded && pending != Pending::kValue ? v_.codec : DenseCodec(tail.layout().v_format);
   KVASIR_ASSIGN_OR_RETURN(auto k_part,
-                          Encode(place, KvSide::kKey, *k_codec, d, all, k.data(), first));
+                          Encode(place, KvSide::kKey, *k_codec, d, angles, k.data(), first));
   KVASIR_ASSIGN_OR_RETURN(auto v_part,
-                          Encode(place, KvSide::kValue, *v_codec, d, all, v.data(), first));
+                          Encode(place, KvSide::kValue, *v_codec, d, angles, v.data(), first));
   list.SealTailAs(n,
                   std::make_shared<const CodedSegment>(d, pos, Format(pending), std::move(k_part),
                                                        std::move(v_part), BiasOf(tail, n)));
@@ -126,7 +174,9 @@ Status Sealer::Complete(const Place& place, SegmentList& list) const {
     const bool key = segment->format() == Format(Pending::kKey);
     if (!key && segment->format() != Format(Pending::kValue)) continue;
     const Side& side = key ? k_ : v_;
-    const auto* coded = dynamic_cast<const CodedSegment*>(segment.get());
+    const auto* turned = dynamic_cast<const TurnedSegment*>(segment.get());
+    const Segment& stored = turned == nullptr ? *segment : *turned->stored();
+    const auto* coded = dynamic_cast<const CodedSegment*>(&stored);
     // Eviction may have left part of a block, which no codec takes.
     if (coded == nullptr || first > list.n_kv() - side.rule.keep ||
         segment->n_kv() % side.rule.block != 0) {
@@ -134,15 +184,24 @@ Status Sealer::Complete(const Place& place, SegmentList& list) const {
     }
     const int d = segment->head_dim();
     std::vector<float> k(static_cast<size_t>(segment->n_kv() * d)), v(k.size());
-    KVASIR_RETURN_IF_ERROR(segment->Decode(0, segment->n_kv(), k.data(), v.data()));
-    std::vector<int32_t> pos;
-    for (int64_t i = 0; i < segment->n_kv(); ++i) pos.push_back(segment->pos()[i]);
-    KVASIR_ASSIGN_OR_RETURN(auto part,
-                            Encode(place, key ? KvSide::kKey : KvSide::kValue, *side.codec, d, pos,
-                                   key ? k.data() : v.data(), begin));
-    segment = std::make_shared<const CodedSegment>(d, segment->pos(), Format(Pending::kNone),
-                                                   key ? part : coded->k(), key ? coded->v() : part,
-                                                   BiasOf(*segment, segment->n_kv()));
+    KVASIR_RETURN_IF_ERROR(stored.Decode(0, stored.n_kv(), k.data(), v.data()));
+    std::vector<int32_t> angles = place.Angles(begin, segment->pos());
+    std::vector<int32_t> turns;
+    for (int64_t i = 0; turned != nullptr && i < stored.n_kv(); ++i) {
+      turns.push_back(turned->turn(i));
+      angles[i] -= turns.back();
+    }
+    KVASIR_ASSIGN_OR_RETURN(
+        auto part, Encode(place, key ? KvSide::kKey : KvSide::kValue, *side.codec, d, angles,
+                          key ? k.data() : v.data(), begin));
+    Positions pos = segment->pos();
+    std::shared_ptr<const Segment> whole = std::make_shared<const CodedSegment>(
+        d, stored.pos(), Format(Pending::kNone), key ? part : coded->k(), key ? coded->v() : part,
+        BiasOf(stored, stored.n_kv()));
+    segment = turned == nullptr
+                  ? whole
+                  : std::make_shared<const TurnedSegment>(std::move(whole), std::move(pos),
+                                                          std::move(turns), turned->table());
     changed = true;
   }
   if (changed) list.ReplaceSealed(std::move(sealed));

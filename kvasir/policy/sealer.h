@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 
 #include "kvasir/cache/segment_list.h"
 #include "kvasir/codecs/codec.h"
@@ -22,6 +23,11 @@ class Sealer {
     const Rope* rope = nullptr;
     SlabArena* arena = nullptr;
     std::span<const float> importance;  // of the list's tokens, or empty
+    // Of the list's first token, where angles were numbered anew; none: angles are positions.
+    std::optional<int32_t> first_angle;
+
+    // The positions whose angles keys [first, first + n) of the list have, stored at `pos`.
+    std::vector<int32_t> Angles(int64_t first, const Positions& pos) const;
   };
   // Errors: of the codecs; the list is whole then.
   Status Seal(const Place& place, SegmentList& list) const;
@@ -35,6 +41,8 @@ class Sealer {
   enum class Pending { kNone, kKey, kValue };
   std::string Format(Pending pending) const;
   int64_t Ready(const Side& side, int64_t n_token) const;
+  // Makes dense tokens before the tail, which renumbering sealed, part of it again.
+  Status Reopen(const Place& place, int64_t n, SegmentList& list) const;
   Status Complete(const Place& place, SegmentList& list) const;
   Status SealBlocks(const Place& place, int64_t n, Pending pending, SegmentList& list) const;
   Result<std::shared_ptr<const CodedPart>> Encode(const Place& place, KvSide kv_side,

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cassert>
-#include <mutex>
+#include <cstdlib>
+
+#include "kvasir/codecs/rope_table.h"
 
 namespace kvasir {
 
@@ -157,6 +159,16 @@ void SignalTap::Cut(int layer, int kv_head, std::span<const int32_t> kept, int64
     for (int32_t i : kept) left.push_back(sums[i]);
     sums = std::move(left);
   }
+}
+
+Status SignalTap::Turn(int layer, const Rope& rope, int32_t by) {
+  Window& window = windows_[layer];
+  if (window.q.empty() || by == 0) return Status::Ok();
+  KVASIR_ASSIGN_OR_RETURN(const auto table, GetRopeTable(rope, std::abs(by), *ledger_));
+  for (size_t at = 0; at < window.q.size(); at += static_cast<size_t>(shape_.head_dim)) {
+    table->Turn(&window.q[at], by);
+  }
+  return Status::Ok();
 }
 
 void SignalTap::Truncate(const SequenceCache& cache, int32_t pos) {

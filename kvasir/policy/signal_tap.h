@@ -14,6 +14,8 @@
 
 namespace kvasir {
 
+class Rope;  // model/rope.h
+
 // Receives normalised weights: rows are (query, head of the group), query-major, for the queries
 // [first_query, first_query + n_query) and the held tokens [first, first + n_token) of the list.
 // Tokens that no row may see are left out.
@@ -54,6 +56,9 @@ class SignalTap {
   // Keeps the entries of the tokens `kept` (ascending indices of the list) of one kv head, behind
   // `n_settled` tokens that start at zero. Different heads may be cut from different threads.
   void Cut(int layer, int kv_head, std::span<const int32_t> kept, int64_t n_settled);
+  // Turns the stored queries of a layer by `by` positions: the keys they are to be compared with
+  // were numbered anew. Their norms stay those of what each saw. Errors: kOutOfMemory.
+  Status Turn(int layer, const Rope& rope, int32_t by);
   // After cache.Truncate(pos).
   void Truncate(const SequenceCache& cache, int32_t pos);
   // Sums cannot forget queries: no rewind below this is exact.

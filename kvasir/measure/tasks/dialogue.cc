@@ -9,10 +9,6 @@
 namespace kvasir {
 namespace {
 
-std::string FirstMessage(std::string_view context, std::string_view question) {
-  return fmt::format("{}\n\n{}", context, question);
-}
-
 size_t SharedPrefix(std::span<const TokenId> a, std::span<const TokenId> b) {
   return static_cast<size_t>(std::mismatch(a.begin(), a.end(), b.begin(), b.end()).first -
                              a.begin());

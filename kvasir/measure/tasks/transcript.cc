@@ -18,6 +18,21 @@ std::string PlainTranscript(const TaskCase& task_case) {
   return text + "\n\n";
 }
 
+std::string FirstMessage(std::string_view context, std::string_view question) {
+  return fmt::format("{}\n\n{}", context, question);
+}
+
+nlohmann::ordered_json ToChat(const TaskCase& task_case) {
+  auto messages = nlohmann::ordered_json::array();
+  for (const TaskTurn& turn : task_case.turns) {
+    const std::string asked =
+        messages.empty() ? FirstMessage(task_case.context, turn.question) : turn.question;
+    messages.push_back({{"role", "user"}, {"content", asked}});
+    messages.push_back({{"role", "assistant"}, {"content", turn.answer}});
+  }
+  return messages;
+}
+
 nlohmann::ordered_json ToJson(const TaskCase& task_case) {
   auto turns = nlohmann::ordered_json::array();
   for (const TaskTurn& turn : task_case.turns) {

@@ -19,6 +19,8 @@ class NearestMerge final : public Disposition {
         memory_(args.Real("memory")),
         least_(args.Real("least")) {}
 
+  bool changes_keys() const override { return keys_; }
+
   Result<ListContents> Cut(const CutInput& input, std::vector<float>* state) const override {
     KVASIR_ASSIGN_OR_RETURN(MergeWork work, MergeWork::Create(input));
     KVASIR_ASSIGN_OR_RETURN(const float threshold, Threshold(work, input, state));
