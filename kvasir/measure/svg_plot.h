@@ -62,8 +62,8 @@ struct HeatMap {
 // Squares from pale to dark, each with its value as a tooltip.
 std::string HeatMapSvg(const HeatMap& map);
 
-// The smallest y at or below every x that any point reaches: points that no other beats in both,
-// by ascending x. Points that are not finite are left out. Indices.
+// Indices of the points than which no other is smaller or equal in both, by ascending x; of equal
+// points the first. Points that are not finite are left out.
 std::vector<size_t> ParetoFront(const std::vector<double>& x, const std::vector<double>& y);
 
 }  // namespace kvasir

@@ -1,6 +1,7 @@
 #include "kvasir/measure/teacher_forced.h"
 
 #include <algorithm>
+#include <chrono>
 
 #include "kvasir/core/process_memory.h"
 

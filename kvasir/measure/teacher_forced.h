@@ -3,7 +3,6 @@
 // it listens; time that listeners take is not counted.
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
