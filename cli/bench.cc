@@ -8,6 +8,7 @@
 #include "cli/command.h"
 #include "cli/common_args.h"
 #include "cli/stage_bar.h"
+#include "kvasir/codecs/registry.h"
 #include "kvasir/core/isa.h"
 #include "kvasir/measure/bench_report.h"
 
@@ -19,6 +20,7 @@ constexpr std::string_view kSummary = "measure the speed of prefill and decode";
 struct Args {
   std::vector<std::string> models;
   BenchGrid grid;
+  bool hadamard_k = false, hadamard_v = false;
   int32_t repetitions = 5;
   std::string fill = "prefill";
   std::string output = "md";
@@ -99,8 +101,20 @@ ArgTable Table(Args& args) {
                        .target = &args.fill,
                        .choices = {"prefill", "random"}}});
   table.Add("tests", GridOptions(args.grid));
+  table.Add("cache", HadamardOptions(&args.hadamard_k, &args.hadamard_v));
   table.Add("accepted from llama.cpp's command lines", CompatibilityOptions());
   return table;
+}
+
+// Makes types of -ctk or -ctv rotated ones.
+Status Rotate(std::string_view flag, std::vector<std::string>& types) {
+  for (std::string& type : types) {
+    if (Status status = MakeCodec(type, {{"", "had"}}).status(); !status.ok()) {
+      return std::move(status).WithContext(flag);
+    }
+    type += "(had)";
+  }
+  return Status::Ok();
 }
 
 ReportFormat ParseFormat(std::string_view name) {
@@ -120,6 +134,8 @@ Status Run(std::span<const std::string> words) {
   if (!go_on) return Status::Ok();
   KVASIR_RETURN_IF_ERROR(CheckIsaSetting());
   if (args.models.empty()) return Status::InvalidArgument("-m: expected the path of a model");
+  if (args.hadamard_k) KVASIR_RETURN_IF_ERROR(Rotate("-khad", args.grid.type_k));
+  if (args.hadamard_v) KVASIR_RETURN_IF_ERROR(Rotate("-vhad", args.grid.type_v));
   const std::vector<BenchCase> cases = ExpandGrid(args.grid);
   if (cases.empty()) return Status::InvalidArgument("-p, -n: expected a count above 0 in either");
 

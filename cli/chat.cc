@@ -28,6 +28,7 @@ struct ChatState {
 Status TakeTurn(ChatState& chat, std::string message) {
   chat.conversation.Add("user", std::move(message));
   Result<std::vector<TokenId>> prompt = chat.conversation.Prompt();
+  if (prompt.ok()) chat.options.turns = chat.conversation.TurnStarts(*prompt);
   Result<GenerateResult> result =
       prompt.ok() ? GenerateToStdout(chat.engine, chat.session, *prompt, chat.options)
                   : Result<GenerateResult>(std::move(prompt).status());
@@ -43,6 +44,10 @@ Status TakeTurn(ChatState& chat, std::string message) {
                chat.engine.options().n_ctx);
   }
   chat.conversation.Add("assistant", result->text);
+  if (result->n_turns_dropped > 0) {
+    chat.conversation.DropTurns(result->n_turns_dropped);
+    if (!chat.verbose) fmt::print(stderr, "cache: {}\n", result->cache_note);
+  }
   ++chat.options.sampling.seed;  // the next turn draws anew
   return Status::Ok();
 }
@@ -83,9 +88,9 @@ Status Run(std::span<const std::string> words) {
 Status Chat(const GenerateArgs& args) {
   KVASIR_ASSIGN_OR_RETURN(const GenerateOptions options,
                           ResolveGeneration(args.sampling, args.prompt));
-  KVASIR_ASSIGN_OR_RETURN(const auto engine, LoadEngine(args.model, args.context, args.kv));
-  KVASIR_ASSIGN_OR_RETURN(Conversation conversation,
-                          OpenConversation(engine->model(), args.chat));
+  KVASIR_ASSIGN_OR_RETURN(const auto engine,
+                          LoadEngine(args.model, args.context, args.kv, /*has_turns=*/true));
+  KVASIR_ASSIGN_OR_RETURN(Conversation conversation, OpenConversation(engine->model(), args.chat));
   KVASIR_ASSIGN_OR_RETURN(const auto session, engine->NewSession());
   ChatState chat{*engine, *session, conversation, options, args.model.verbose};
   return Converse(chat,

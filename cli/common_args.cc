@@ -49,8 +49,19 @@ std::vector<Option> ContextOptions(ContextArgs& args) {
   };
 }
 
-std::vector<Option> KvOptions(KvArgs& args) {
+std::vector<Option> HadamardOptions(bool* keys, bool* values) {
   return {
+      {.names = {"-khad", "--k-cache-hadamard"},
+       .help = "rotate keys by a Hadamard matrix before they are coded: k=TYPE(had)",
+       .target = keys},
+      {.names = {"-vhad", "--v-cache-hadamard"},
+       .help = "rotate values by a Hadamard matrix before they are coded: v=TYPE(had)",
+       .target = values},
+  };
+}
+
+std::vector<Option> KvOptions(KvArgs& args) {
+  std::vector<Option> options = {
       {.names = {"--kv"},
        .metavar = "RECIPE",
        .help = "how the KV cache is kept, stored and read: exact, q8_0, snapkv:1024, "
@@ -73,6 +84,10 @@ std::vector<Option> KvOptions(KvArgs& args) {
        .help = "limit on weights, KV, indexes and scratch together: 512M, 4G; 0 = none",
        .target = ByteSize{&args.memory}},
   };
+  for (Option& option : HadamardOptions(&args.hadamard_k, &args.hadamard_v)) {
+    options.push_back(std::move(option));
+  }
+  return options;
 }
 
 std::vector<Option> SamplingOptions(SamplingArgs& args) {

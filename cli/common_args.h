@@ -27,6 +27,8 @@ struct KvArgs {
   std::string recipe = "exact";  // --kv
   std::string type_k = "f16";    // -ctk
   std::string type_v = "f16";
+  bool hadamard_k = false;  // -khad
+  bool hadamard_v = false;
   int64_t memory = 0;  // --mem, bytes; 0 = no limit
 };
 
@@ -57,6 +59,8 @@ struct ChatArgs {
 std::vector<Option> ModelOptions(ModelArgs& args);
 std::vector<Option> ContextOptions(ContextArgs& args);
 std::vector<Option> KvOptions(KvArgs& args);
+// -khad and -vhad.
+std::vector<Option> HadamardOptions(bool* keys, bool* values);
 std::vector<Option> SamplingOptions(SamplingArgs& args);
 std::vector<Option> PromptOptions(PromptArgs& args);
 std::vector<Option> ChatOptions(ChatArgs& args);

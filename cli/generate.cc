@@ -14,6 +14,7 @@
 #include "kvasir/core/isa.h"
 #include "kvasir/core/process_memory.h"
 #include "kvasir/model/model.h"
+#include "kvasir/policy/recipe.h"
 
 namespace kvasir::cli {
 namespace {
@@ -36,6 +37,20 @@ double Rate(int64_t n, double seconds) {
   return seconds > 0 ? static_cast<double>(n) / seconds : 0.0;
 }
 
+// The recipe, with -khad and -vhad in it.
+Status ResolveCache(const KvArgs& kv, EngineOptions* options) {
+  options->kv = kv.recipe;
+  options->type_k = kv.type_k;
+  options->type_v = kv.type_v;
+  if (!kv.hadamard_k && !kv.hadamard_v) return Status::Ok();
+  KVASIR_ASSIGN_OR_RETURN(Recipe recipe, Recipe::ParseWithTypes(kv.recipe, kv.type_k, kv.type_v));
+  if (kv.hadamard_k) KVASIR_RETURN_IF_ERROR(recipe.AddHadamard(PartKind::kCodecK, "-khad"));
+  if (kv.hadamard_v) KVASIR_RETURN_IF_ERROR(recipe.AddHadamard(PartKind::kCodecV, "-vhad"));
+  options->kv = recipe.ToString();
+  options->type_k = options->type_v = "f16";
+  return Status::Ok();
+}
+
 }  // namespace
 
 ArgTable GenerateTable(std::string command, std::string summary, GenerateArgs& args) {
@@ -51,16 +66,15 @@ ArgTable GenerateTable(std::string command, std::string summary, GenerateArgs& a
 }
 
 Result<std::shared_ptr<Engine>> LoadEngine(const ModelArgs& model, const ContextArgs& context,
-                                           const KvArgs& kv) {
+                                           const KvArgs& kv, bool has_turns) {
   if (model.model.empty()) return Status::InvalidArgument("-m: expected the path of a model");
   EngineOptions options;
   options.model_path = model.model;
   options.n_thread = std::max(model.n_thread, 0);
   options.n_ctx = context.n_ctx;
   options.n_ubatch = context.n_ubatch;
-  options.kv = kv.recipe;
-  options.type_k = kv.type_k;
-  options.type_v = kv.type_v;
+  KVASIR_RETURN_IF_ERROR(ResolveCache(kv, &options));
+  options.has_turns = has_turns;
   options.memory_limit = kv.memory;
   ProgressBar bar("load", ProgressUnit::kBytes);
   options.progress = [&bar](uint64_t done, uint64_t total) { bar.Update(done, total); };

@@ -26,8 +26,9 @@ struct GenerateArgs {
 ArgTable GenerateTable(std::string command, std::string summary, GenerateArgs& args);
 
 // Errors: kInvalidArgument when -m is absent; those of Engine::Load.
+//   has_turns  EngineOptions::has_turns
 Result<std::shared_ptr<Engine>> LoadEngine(const ModelArgs& model, const ContextArgs& context,
-                                           const KvArgs& kv);
+                                           const KvArgs& kv, bool has_turns = false);
 
 // Everything of GenerateOptions that flags decide. Ctrl-C cancels where an InterruptScope lives.
 Result<GenerateOptions> ResolveGeneration(const SamplingArgs& sampling, const PromptArgs& prompt);

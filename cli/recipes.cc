@@ -44,6 +44,7 @@ std::vector<std::string> ShapeNames() {
 Result<PolicyTarget> TargetOf(const Args& args) {
   PolicyTarget target;
   target.is_special = [](TokenId) { return false; };
+  target.has_turns = true;
   if (!args.model.empty()) {
     KVASIR_ASSIGN_OR_RETURN(const auto model, LoadModel(args.model, {}));
     target.shape = CacheShapeOf(model->spec);

@@ -32,6 +32,9 @@ struct EngineOptions {
   // Number formats of the cache, llama.cpp's names: short for k=TYPE and v=TYPE in the recipe.
   std::string type_k = "f16";
   std::string type_v = "f16";
+  // Whether prompts are conversations and tell their turns (GenerateOptions::turns): what
+  // overflow=drop-turns needs.
+  bool has_turns = false;
   int64_t memory_limit = 0;  // bytes over weights, cache and scratch; 0 = none
   // Load progress in bytes; may be empty.
   std::function<void(uint64_t done, uint64_t total)> progress = {};
@@ -40,6 +43,10 @@ struct EngineOptions {
 struct GenerateOptions {
   int32_t n_predict = -1;  // -1 = until the model ends or the context is full
   SamplerOptions sampling = {};
+  // Where in the prompt the turns of a conversation begin, ascending. Under overflow=drop-turns the
+  // oldest may go, and then are no longer part of the session; what stands before the first, and
+  // the newest turn, stay.
+  std::vector<int64_t> turns = {};
   std::vector<std::string> stop = {};  // text that ends generation and is not part of the result
   bool ignore_eos = false;
   int32_t n_logprobs = 0;  // how many alternatives to report per token; 0 = none
@@ -68,8 +75,10 @@ struct GenerateResult {
   int64_t n_cached = 0;     // of these, not computed again
   double prefill_seconds = 0;
   double decode_seconds = 0;
-  int64_t kv_bytes = 0;  // held by the session at the end
-  // Why a shorter prefix was reused than the texts share; empty when nothing was lost.
+  int64_t kv_bytes = 0;         // held by the session at the end
+  int64_t n_turns_dropped = 0;  // of GenerateOptions::turns, the first ones
+  // Why a shorter prefix was reused than the texts share, and what was dropped; empty when nothing
+  // was lost.
   std::string cache_note;
 };
 

@@ -16,8 +16,9 @@ struct IndexRange {
 
 // Page summaries and the choice made from them, for one sequence. Summaries are arrays of the
 // selector's own, never behind the pages. Different (layer, kv_head) pairs may be used from
-// different threads at once. What is bounded are the keys as handed over: call Rebuild where a
-// lossy codec has replaced them. Errors are kOutOfMemory unless said otherwise.
+// different threads at once. What is bounded are the keys as handed over: where a lossy
+// codec has replaced some, truncate to before them and append them as they are read now, or
+// Rebuild. Errors are kOutOfMemory unless said otherwise.
 class Selector {
  public:
   virtual ~Selector() = default;

@@ -55,6 +55,7 @@ Result<std::unique_ptr<AttendWorkspace>> AttendWorkspace::Create(const CacheShap
   for (int i = 0; i < n_thread; ++i) {
     workspace->threads_.push_back(std::make_unique<AttendScratch>(shape.head_dim));
   }
+  workspace->ranges_.resize(static_cast<size_t>(n_thread));
   return workspace;
 }
 
@@ -260,7 +261,7 @@ Status SequenceCache::AttendSelected(int layer, const LayerQueries& queries, Thr
     const RowBlock block = Gather(layer, queries, kv_head, 0, 1, scratch);
     const StateView states = scratch.total_state(block.rows.n_row);
     ResetStates(states);
-    std::vector<IndexRange> ranges;
+    std::vector<IndexRange>& ranges = workspace.ranges(thread);
     Result<bool> chosen = selector_->Select(layer, kv_head, block.rows, held, &ranges);
     Status status;
     if (!chosen.ok()) {

@@ -48,6 +48,11 @@ class AttendWorkspace {
   static Result<std::unique_ptr<AttendWorkspace>> Create(const CacheShape& shape, int n_thread,
                                                          ByteLedger& ledger);
   AttendScratch& thread(int i) { return *threads_[i]; }
+  // A list of a thread's own, empty; its room is kept between calls.
+  std::vector<IndexRange>& ranges(int i) {
+    ranges_[i].clear();
+    return ranges_[i];
+  }
   // At least n floats, kept between calls. Errors: kOutOfMemory.
   Result<float*> States(int64_t n);
 
@@ -55,6 +60,7 @@ class AttendWorkspace {
   explicit AttendWorkspace(ByteLedger& ledger) : ledger_(ledger) {}
   ByteLedger& ledger_;
   std::vector<std::unique_ptr<AttendScratch>> threads_;
+  std::vector<std::vector<IndexRange>> ranges_;
   ByteCharge charge_, states_charge_;
   std::vector<float> states_;
 };

@@ -8,6 +8,7 @@
 #include <new>
 #include <optional>
 
+#include "kvasir/cache/positions.h"
 #include "kvasir/core/isa.h"
 #include "kvasir/core/process_memory.h"
 #include "kvasir/model/forward.h"
@@ -89,16 +90,31 @@ class SessionImpl final : public Session {
                                   const std::function<bool(const GeneratedToken&)>& on_token);
   Status AllLogits(std::span<const TokenId> tokens, const LogitsSink& sink);
   Status CheckTokens(std::span<const TokenId> tokens) const;
-  // Drops all but the longest usable prefix of `prompt`, and says what that was.
-  Status Rewind(std::span<const TokenId> prompt, GenerateResult* result);
-  // Runs tokens from the held length on, chunk by chunk; leaves the last logits in logits_.
-  Status Prefill(std::span<const TokenId> prompt, const GenerateOptions& options);
+  // Drops all but the longest usable prefix of the prompt, and says what that was.
+  Status Rewind(GenerateResult* result);
+  // Runs the prompt from the held length on, chunk by chunk; leaves the last logits in logits_.
+  Status Prefill(const GenerateOptions& options);
   // Refuses a prompt that cannot fit the byte limit before any of it is computed.
   Status Admit(int64_t n_prompt) const;
   // Evicts by the recipe's overflow rule until a chunk of n tokens fits.
   Status EnsureRoom(int64_t n_token);
+  bool HasRoom(int64_t n_token) const;
+  // Whether dropping would lead further: angles close ranks, and they are at the limit.
+  bool ContextFull(int64_t n_token) const;
+  // Takes the conversation in hand, without the oldest turns that a full context leaves no room
+  // for.
+  Status BeginTurns(std::span<const TokenId> prompt, const GenerateOptions& options);
+  // Drops the oldest turn from the prompt; false when it is the last.
+  //   from_cache  and from what is held. Else the turns behind it are computed anew: where angles
+  //   do
+  //               not close ranks, positions behind a hole lead no further
+  Result<bool> DropTurn(std::string_view reason, bool from_cache);
+  // Position of the held token that is `i`-th, or would be next.
+  int32_t PositionOf(size_t i) const { return i == 0 ? 0 : pos_[static_cast<int64_t>(i) - 1] + 1; }
   Status Feed(RunPhase phase, std::span<const TokenId> chunk, bool last, LogitsWanted wanted,
               const LogitsSink& sink);
+  // Notes tokens that the cache has taken.
+  void Hold(std::span<const TokenId> chunk);
   LogitsSink KeepLast();
   Status Decode(const GenerateOptions& options,
                 const std::function<bool(const GeneratedToken&)>& on_token, Sampler& sampler,
@@ -108,12 +124,20 @@ class SessionImpl final : public Session {
   std::unique_ptr<SequenceCache> cache_;
   std::unique_ptr<PolicyRun> run_;  // null when the policy has nothing to do
   std::vector<TokenId> tokens_;
+  Positions pos_;  // of tokens_: with holes where turns were dropped
   std::vector<float> logits_;
+
+  // Of the call under way.
+  std::vector<TokenId> prompt_;  // without dropped turns
+  std::vector<int64_t> turns_;   // where they begin in prompt_, and then in tokens_
+  int64_t n_turns_dropped_ = 0, n_tokens_dropped_ = 0;
+  std::string drop_reason_;
 };
 
 void SessionImpl::Clear() {
   const KvPolicy& policy = *shared_->policy;
   tokens_.clear();
+  pos_ = {};
   cache_ = std::make_unique<SequenceCache>(CacheShapeOf(shared_->model->spec), policy.k_format(),
                                            policy.v_format(), shared_->arena);
   if (policy.is_passive()) return;
@@ -135,6 +159,7 @@ Result<std::unique_ptr<Session>> SessionImpl::Fork() const {
       KVASIR_ASSIGN_OR_RETURN(fork->run_, run_->Fork());
     }
     fork->tokens_ = tokens_;
+    fork->pos_ = pos_;
     return std::unique_ptr<Session>(std::move(fork));
   });
 }
@@ -144,32 +169,96 @@ Status SessionImpl::CheckTokens(std::span<const TokenId> tokens) const {
   if (tokens.empty()) return Status::InvalidArgument("prompt: expected at least one token");
   KVASIR_RETURN_IF_ERROR(CheckIds("prompt: token", tokens, n_vocab));
   const int64_t n_ctx = shared_->options.n_ctx;
-  if (static_cast<int64_t>(tokens.size()) > n_ctx && !shared_->policy->renumbers()) {
+  const KvPolicy& policy = *shared_->policy;
+  if (static_cast<int64_t>(tokens.size()) > n_ctx && !policy.renumbers() && !policy.drops_turns()) {
     return Status::InvalidArgument(
         fmt::format("prompt has {} tokens, the context (n_ctx) holds {}", tokens.size(), n_ctx));
   }
   return Status::Ok();
 }
 
-Status SessionImpl::Rewind(std::span<const TokenId> prompt, GenerateResult* result) {
+Status SessionImpl::BeginTurns(std::span<const TokenId> prompt, const GenerateOptions& options) {
+  prompt_.assign(prompt.begin(), prompt.end());
+  turns_.clear();
+  n_turns_dropped_ = n_tokens_dropped_ = 0;
+  drop_reason_.clear();
+  if (!shared_->policy->drops_turns()) return Status::Ok();
+  const auto n_prompt = static_cast<int64_t>(prompt.size());
+  for (size_t i = 0; i < options.turns.size(); ++i) {
+    const int64_t low = i == 0 ? 0 : options.turns[i - 1] + 1;
+    KVASIR_RETURN_IF_ERROR(
+        CheckRange(fmt::format("turns: entry {}", i).c_str(), options.turns[i], low, n_prompt - 1));
+  }
+  turns_ = options.turns;
+  const int64_t n_ctx = shared_->options.n_ctx;
+  const int64_t answer =
+      std::min(options.n_predict >= 0 ? options.n_predict : n_ctx / 8, n_ctx / 4);
+  while (static_cast<int64_t>(prompt_.size()) + answer > n_ctx) {
+    KVASIR_ASSIGN_OR_RETURN(const bool dropped,
+                            DropTurn(fmt::format("the context (n_ctx) holds {} tokens", n_ctx),
+                                     shared_->policy->renumbers()));
+    if (!dropped) break;
+  }
+  if (static_cast<int64_t>(prompt_.size()) <= n_ctx) return Status::Ok();
+  return Status::InvalidArgument(
+      fmt::format("prompt has {} tokens, the context (n_ctx) holds {}, and no turn is left that "
+                  "could be dropped",
+                  prompt_.size(), n_ctx));
+}
+
+Result<bool> SessionImpl::DropTurn(std::string_view reason, bool from_cache) {
+  if (turns_.size() < 2) return false;
+  // What the session holds of the turn, if what it holds is this conversation.
+  const int64_t begin = turns_[0];
+  const int64_t end = std::min(turns_[1], static_cast<int64_t>(tokens_.size()));
+  if (from_cache && begin < end &&
+      std::equal(tokens_.begin(), tokens_.begin() + end, prompt_.begin())) {
+    KVASIR_RETURN_IF_ERROR(run_->Forget(PositionOf(static_cast<size_t>(begin)),
+                                        PositionOf(static_cast<size_t>(end)), *cache_));
+    tokens_.erase(tokens_.begin() + begin, tokens_.begin() + end);
+    Positions left;
+    for (int64_t i = 0; i < pos_.size(); ++i) {
+      if (i < begin || i >= end) left.Append(pos_[i]);
+    }
+    pos_ = std::move(left);
+  }
+  prompt_.erase(prompt_.begin() + turns_[0], prompt_.begin() + turns_[1]);
+  const int64_t n = turns_[1] - turns_[0];
+  turns_.erase(turns_.begin() + 1);
+  for (size_t i = 1; i < turns_.size(); ++i) turns_[i] -= n;
+  ++n_turns_dropped_;
+  n_tokens_dropped_ += n;
+  drop_reason_ = reason;
+  return true;
+}
+
+Status SessionImpl::Rewind(GenerateResult* result) {
+  const std::vector<TokenId>& prompt = prompt_;
   const size_t limit = std::min(tokens_.size(), prompt.size() - 1);  // the last token gives logits
   size_t shared = 0;
   while (shared < limit && tokens_[shared] == prompt[shared]) ++shared;
-  if (shared > 0 && static_cast<int32_t>(shared) < cache_->rewind_floor()) {
+  if (shared > 0 && PositionOf(shared) < cache_->rewind_floor()) {
     result->cache_note = fmt::format(
         "{} tokens shared, 0 reused: sliding-window layers keep no tokens to rewind below {}",
         shared, cache_->rewind_floor());
     shared = 0;
   }
-  if (run_ != nullptr && shared > 0 && static_cast<int32_t>(shared) < run_->rewind_floor()) {
+  if (run_ != nullptr && shared > 0 && PositionOf(shared) < run_->rewind_floor()) {
     result->cache_note = fmt::format(
         "{} tokens shared, 0 reused: what is kept was chosen when {} tokens were known (kv {})",
         shared, run_->rewind_floor(), shared_->policy->recipe().ToString());
     shared = 0;
   }
-  KVASIR_RETURN_IF_ERROR(cache_->Truncate(static_cast<int32_t>(shared)));
-  if (run_ != nullptr) run_->Truncate(*cache_, static_cast<int32_t>(shared));
+  // Positions behind the hole of a dropped turn lead no further than the context.
+  if (PositionOf(shared) + static_cast<int64_t>(prompt.size() - shared) > shared_->options.n_ctx &&
+      !shared_->policy->renumbers()) {
+    while (PositionOf(shared) > static_cast<int32_t>(shared)) --shared;
+  }
+  const int32_t pos = PositionOf(shared);
+  KVASIR_RETURN_IF_ERROR(cache_->Truncate(pos));
+  if (run_ != nullptr) run_->Truncate(*cache_, pos);
   tokens_.resize(shared);
+  pos_.Truncate(static_cast<int64_t>(shared));
   result->n_prompt = static_cast<int64_t>(prompt.size());
   result->n_cached = static_cast<int64_t>(shared);
   return Status::Ok();
@@ -189,14 +278,35 @@ Status SessionImpl::Admit(int64_t n_prompt) const {
       shared_->ledger.Describe()));
 }
 
-Status SessionImpl::EnsureRoom(int64_t n_token) {
+bool SessionImpl::ContextFull(int64_t n_token) const {
+  return shared_->policy->renumbers() && cache_->next_angle() + n_token > shared_->options.n_ctx;
+}
+
+bool SessionImpl::HasRoom(int64_t n_token) const {
+  if (ContextFull(n_token)) return false;
   // Slabs grow by up to 2 MiB at a time, for every size of block; small limits bear less.
   const int64_t slack =
       std::clamp(shared_->ledger.limit() / 8, int64_t{1} << 20, int64_t{8} << 20);
   const KvPolicy& policy = *shared_->policy;
-  if (shared_->ledger.limit() == 0 || !policy.makes_room() || tokens_.empty()) return Status::Ok();
-  const int64_t needed = policy.forecast_bytes(n_token, n_token) + slack;
-  for (int round = 0; shared_->ledger.available() < needed && round < 8; ++round) {
+  return shared_->ledger.limit() == 0 ||
+         shared_->ledger.available() >= policy.forecast_bytes(n_token, n_token) + slack;
+}
+
+Status SessionImpl::EnsureRoom(int64_t n_token) {
+  if (!shared_->policy->makes_room() || tokens_.empty()) return Status::Ok();
+  if (shared_->policy->drops_turns()) {
+    while (!HasRoom(n_token)) {
+      KVASIR_ASSIGN_OR_RETURN(
+          const bool dropped,
+          DropTurn(ContextFull(n_token)
+                       ? fmt::format("the context (n_ctx) holds {} tokens", shared_->options.n_ctx)
+                       : fmt::format("{} may be held", FormatBytes(shared_->ledger.limit())),
+                   /*from_cache=*/true));
+      if (!dropped) break;  // what is left may still fit; else the refusal has both numbers
+    }
+    return Status::Ok();
+  }
+  for (int round = 0; !HasRoom(n_token) && round < 8; ++round) {
     // Where nothing is left to give, the tokens may fit all the same.
     if (!run_->MakeRoom(*cache_).ok()) break;
   }
@@ -211,19 +321,25 @@ LogitsSink SessionImpl::KeepLast() {
   };
 }
 
+void SessionImpl::Hold(std::span<const TokenId> chunk) {
+  tokens_.insert(tokens_.end(), chunk.begin(), chunk.end());
+  const auto n = static_cast<int32_t>(chunk.size());
+  for (int32_t i = 0; i < n; ++i) pos_.Append(cache_->n_pos() - n + i);
+}
+
 Status SessionImpl::Feed(RunPhase phase, std::span<const TokenId> chunk, bool last,
                          LogitsWanted wanted, const LogitsSink& sink) {
   if (run_ == nullptr) {
     KVASIR_RETURN_IF_ERROR(shared_->forward->Run(chunk, *cache_, wanted, sink));
-    tokens_.insert(tokens_.end(), chunk.begin(), chunk.end());
+    Hold(chunk);
     return Status::Ok();
   }
   if (tokens_.empty()) KVASIR_RETURN_IF_ERROR(run_->Attach(*cache_));
-  KVASIR_RETURN_IF_ERROR(EnsureRoom(static_cast<int64_t>(chunk.size())));
   run_->BeginChunk(phase, chunk, last);
+  const int32_t n_before = cache_->n_pos();
   const Status status = shared_->forward->Run(chunk, *cache_, wanted, sink, run_.get());
-  if (cache_->n_pos() > static_cast<int32_t>(tokens_.size())) {
-    tokens_.insert(tokens_.end(), chunk.begin(), chunk.end());
+  if (cache_->n_pos() > n_before) {
+    Hold(chunk);
     if (run_->wants_replay()) {
       KVASIR_RETURN_IF_ERROR(run_->Replay(tokens_, *shared_->forward, *cache_));
     }
@@ -236,7 +352,8 @@ Status SessionImpl::Feed(RunPhase phase, std::span<const TokenId> chunk, bool la
   return status;
 }
 
-Status SessionImpl::Prefill(std::span<const TokenId> prompt, const GenerateOptions& options) {
+Status SessionImpl::Prefill(const GenerateOptions& options) {
+  const std::vector<TokenId>& prompt = prompt_;
   const auto report = [&] {
     if (options.prefill_progress) {
       options.prefill_progress(static_cast<int64_t>(tokens_.size()),
@@ -249,11 +366,14 @@ Status SessionImpl::Prefill(std::span<const TokenId> prompt, const GenerateOptio
       return Status::Cancelled(
           fmt::format("after {} of {} prompt tokens", tokens_.size(), prompt.size()));
     }
-    const size_t n =
-        std::min(prompt.size() - tokens_.size(), static_cast<size_t>(shared_->options.n_ubatch));
+    const auto n_ubatch = static_cast<size_t>(shared_->options.n_ubatch);
+    KVASIR_RETURN_IF_ERROR(
+        EnsureRoom(static_cast<int64_t>(std::min(prompt.size() - tokens_.size(), n_ubatch))));
+    const size_t n = std::min(prompt.size() - tokens_.size(), n_ubatch);
     const bool last = tokens_.size() + n == prompt.size();
-    KVASIR_RETURN_IF_ERROR(Feed(RunPhase::kPrefill, prompt.subspan(tokens_.size(), n), last,
-                                last ? LogitsWanted::kLast : LogitsWanted::kNone, KeepLast()));
+    KVASIR_RETURN_IF_ERROR(Feed(RunPhase::kPrefill, std::span(prompt).subspan(tokens_.size(), n),
+                                last, last ? LogitsWanted::kLast : LogitsWanted::kNone,
+                                KeepLast()));
     report();
   }
   return Status::Ok();
@@ -305,6 +425,7 @@ Status SessionImpl::Decode(const GenerateOptions& options,
       return Status::Ok();
     }
     if (!emit(token, std::move(text))) break;
+    KVASIR_RETURN_IF_ERROR(EnsureRoom(1));
     if (cache_->next_angle() >= shared_->options.n_ctx) {
       result->finish = FinishReason::kContextFull;
       break;
@@ -333,17 +454,26 @@ Result<GenerateResult> SessionImpl::Continue(
   KVASIR_RETURN_IF_ERROR(CheckSamplerOptions(options.sampling, n_vocab));
   std::lock_guard turn(shared_->turn);
   GenerateResult result;
-  KVASIR_RETURN_IF_ERROR(Rewind(prompt, &result));
-  KVASIR_RETURN_IF_ERROR(Admit(static_cast<int64_t>(prompt.size())));
+  KVASIR_RETURN_IF_ERROR(BeginTurns(prompt, options));
+  KVASIR_RETURN_IF_ERROR(Rewind(&result));
+  KVASIR_RETURN_IF_ERROR(Admit(static_cast<int64_t>(prompt_.size())));
   Sampler sampler(options.sampling, n_vocab);
   for (TokenId id : prompt) sampler.Accept(id);
   auto start = Clock::now();
-  KVASIR_RETURN_IF_ERROR(Prefill(prompt, options));
+  KVASIR_RETURN_IF_ERROR(Prefill(options));
   result.prefill_seconds = SecondsSince(start);
   start = Clock::now();
   KVASIR_RETURN_IF_ERROR(Decode(options, on_token, sampler, &result));
   result.decode_seconds = SecondsSince(start);
   result.kv_bytes = cache_->bytes();
+  result.n_turns_dropped = n_turns_dropped_;
+  if (n_turns_dropped_ > 0) {
+    result.cache_note +=
+        fmt::format("{}the oldest {} of the conversation ({} tokens) went: {}",
+                    result.cache_note.empty() ? "" : "; ",
+                    n_turns_dropped_ == 1 ? "turn" : fmt::format("{} turns", n_turns_dropped_),
+                    n_tokens_dropped_, drop_reason_);
+  }
   return result;
 }
 
@@ -359,6 +489,7 @@ Status SessionImpl::AllLogits(std::span<const TokenId> tokens, const LogitsSink&
     const size_t first = tokens_.size();
     const auto chunk = tokens.subspan(
         first, std::min(tokens.size() - first, static_cast<size_t>(shared_->options.n_ubatch)));
+    KVASIR_RETURN_IF_ERROR(EnsureRoom(static_cast<int64_t>(chunk.size())));
     KVASIR_RETURN_IF_ERROR(Feed(RunPhase::kPrefill, chunk, first + chunk.size() == tokens.size(),
                                 LogitsWanted::kAll,
                                 [&](int64_t begin, int64_t n, const float* logits) {
@@ -424,6 +555,7 @@ PolicyTarget TargetOf(Shared& shared) {
   target.shape = CacheShapeOf(model.spec);
   target.is_special = [&model](TokenId id) { return model.tokenizer->TokenBytes(id).empty(); };
   target.fingerprint = ModelFingerprint(model);
+  target.has_turns = shared.options.has_turns;
   target.probe_heads = [&shared, is_special = target.is_special] {
     // Enough for a repeat to lie far back; longer ones cost more than they tell.
     constexpr int32_t kPeriod = 512;

@@ -89,6 +89,130 @@ TEST_F(EngineKv, SaysWhyACutCacheIsNotRewound) {
   EXPECT_GT(next.n_cached, first.n_prompt);
 }
 
+// A conversation of turns that repeat a sentence, driven as a chat would.
+class Turns {
+ public:
+  Turns(const std::string& kv, int32_t n_ctx, int64_t memory_limit = 0) {
+    EngineOptions options;
+    options.model_path = kModel;
+    options.n_thread = 2;
+    options.n_ctx = n_ctx;
+    options.n_ubatch = 16;
+    options.kv = kv;
+    options.has_turns = true;
+    options.memory_limit = memory_limit;
+    auto engine = Engine::Load(options);
+    EXPECT_TRUE(engine.ok()) << engine.status().ToString();
+    engine_ = *engine;
+    session_ = std::move(*engine_->NewSession());
+    prompt_ = engine_->Tokenize("Tom is kind. ");
+  }
+
+  // One more turn of about 30 tokens and its answer.
+  Result<GenerateResult> Take() {
+    turns_.push_back(static_cast<int64_t>(prompt_.size()));
+    const auto text = engine_->Tokenize("Lily went to the park and saw a big dog there.");
+    prompt_.insert(prompt_.end(), text.begin() + 1, text.end());
+    GenerateOptions options;
+    options.sampling.temperature = 0;
+    options.n_predict = 12;
+    options.ignore_eos = true;
+    options.turns = turns_;
+    KVASIR_ASSIGN_OR_RETURN(GenerateResult result, session_->Generate(prompt_, options));
+    for (int64_t i = 0; i < result.n_turns_dropped; ++i) {
+      const int64_t begin = turns_[0], end = turns_[1];
+      prompt_.erase(prompt_.begin() + begin, prompt_.begin() + end);
+      turns_.erase(turns_.begin());
+      for (int64_t& at : turns_) at -= end - begin;
+    }
+    prompt_.insert(prompt_.end(), result.tokens.begin(), result.tokens.end());
+    return result;
+  }
+  const std::vector<TokenId>& prompt() const { return prompt_; }
+  Session& session() { return *session_; }
+  Engine& engine() { return *engine_; }
+
+ private:
+  std::shared_ptr<Engine> engine_;
+  std::unique_ptr<Session> session_;
+  std::vector<TokenId> prompt_;
+  std::vector<int64_t> turns_;
+};
+
+TEST_F(EngineKv, DropsTheOldestTurnsWhenTheContextIsFull) {
+  for (const char* kv : {"overflow=drop-turns", "overflow=drop-turns position=renumber",
+                         "q8_0+overflow=drop-turns+position=renumber"}) {
+    SCOPED_TRACE(kv);
+    Turns talk(kv, 160);
+    int64_t n_dropped = 0, n_reused = 0;
+    for (int i = 0; i < 12; ++i) {
+      const auto result = talk.Take();
+      ASSERT_TRUE(result.ok()) << result.status().ToString();
+      EXPECT_EQ(result->tokens.size(), 12u);
+      EXPECT_EQ(result->n_turns_dropped > 0,
+                result->cache_note.find("of the conversation") != std::string::npos)
+          << result->cache_note;
+      if (result->n_turns_dropped > 0) n_reused += result->n_cached;
+      n_dropped += result->n_turns_dropped;
+      // What the session holds is the conversation without the dropped turns.
+      const auto held = talk.session().tokens();
+      ASSERT_LE(held.size(), talk.prompt().size());
+      EXPECT_TRUE(std::equal(held.begin(), held.end(), talk.prompt().begin()));
+      EXPECT_LE(held.size(), 160u);
+    }
+    EXPECT_GT(n_dropped, 5);
+    // Where angles close ranks the turns behind are reused.
+    const bool renumbers = std::string(kv).find("renumber") != std::string::npos;
+    if (renumbers) EXPECT_GT(n_reused, 12 * n_dropped);
+  }
+}
+
+TEST_F(EngineKv, TurnsComputedAnewAreThoseOfAShorterConversation) {
+  Turns talk("overflow=drop-turns", 160);
+  Result<GenerateResult> last = Status::NotFound("");
+  do {
+    last = talk.Take();
+    ASSERT_TRUE(last.ok());
+  } while (last->n_turns_dropped == 0);
+  std::vector<TokenId> prompt(talk.prompt().begin(), talk.prompt().end() - 12);
+  const auto exact = Load("exact");
+  GenerateOptions options;
+  options.sampling.temperature = 0;
+  options.n_predict = 12;
+  options.ignore_eos = true;
+  const auto want = (*(*exact)->NewSession())->Generate(prompt, options);
+  ASSERT_TRUE(want.ok());
+  EXPECT_EQ(last->tokens, want->tokens);
+}
+
+TEST_F(EngineKv, DroppedTurnsFreeBytesUnderALimit) {
+  const int64_t idle = Turns("overflow=drop-turns", 512).engine().bytes_held();
+  Turns free("overflow=drop-turns", 4096), tight("overflow=drop-turns", 4096, idle + (9 << 20));
+  int64_t n_dropped = 0;
+  for (int i = 0; i < 40; ++i) {
+    ASSERT_TRUE(free.Take().ok());
+    const auto result = tight.Take();
+    ASSERT_TRUE(result.ok()) << i << ": " << result.status().ToString();
+    n_dropped += result->n_turns_dropped;
+  }
+  EXPECT_GT(n_dropped, 0);
+  EXPECT_LT(tight.session().kv_bytes(), free.session().kv_bytes());
+  EXPECT_LE(tight.engine().bytes_peak(), idle + (9 << 20));
+}
+
+TEST_F(EngineKv, RefusesToDropTurnsWhereThereAreNone) {
+  EXPECT_EQ(Load("overflow=drop-turns").status().message(),
+            "recipe: overflow=drop-turns needs the turns of a conversation, and there are none "
+            "here: `kvasir chat` has them");
+  Turns talk("overflow=drop-turns", 64);
+  GenerateOptions options;
+  options.turns = {5, 3};
+  const Status backwards =
+      talk.session().Generate(talk.engine().Tokenize("a b c d e f g"), options).status();
+  EXPECT_EQ(backwards.code(), StatusCode::kInvalidArgument);
+  EXPECT_NE(backwards.message().find("turns: entry 1"), std::string::npos) << backwards.message();
+}
+
 TEST_F(EngineKv, RefusesRecipesBeforeTheFirstToken) {
   EXPECT_EQ(Load("snapkw").status().code(), StatusCode::kNotFound);
   EXPECT_EQ(Load("snapkv:8").status().code(), StatusCode::kInvalidArgument);

@@ -1,5 +1,7 @@
 #include "kvasir/engine/kv_sequence.h"
 
+#include "kvasir/codecs/reposition.h"
+
 namespace kvasir {
 namespace {
 
@@ -25,6 +27,10 @@ class BothObservers final : public LayerObserver {
 };
 
 int64_t SegmentBytes(const Segment& segment, const DenseLayout& layout, bool dense) {
+  if (const auto* turned = dynamic_cast<const TurnedSegment*>(&segment); turned != nullptr) {
+    return SegmentBytes(*turned->stored(), layout, dense) + turned->bytes() -
+           turned->stored()->bytes();
+  }
   constexpr auto kWord = static_cast<int64_t>(sizeof(int32_t));
   const int64_t positions = segment.pos().bytes() > 0 ? segment.n_kv() * kWord : 0;
   if (!dense) return segment.bytes() - segment.pos().bytes() + positions;

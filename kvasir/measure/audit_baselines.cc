@@ -109,7 +109,7 @@ Result<std::vector<std::string>> SolveBaselines(int head_dim, const ReadingPlan&
                                                 double head_bytes, bool cuts_in_decode) {
   constexpr std::string_view kCutting = "random:{}+schedule=steps";
   KVASIR_ASSIGN_OR_RETURN(const Solution streaming,
-                          Solve("streaming:{}", head_dim, plan, head_bytes));
+                          Solve("streaming({},position=original)", head_dim, plan, head_bytes));
   KVASIR_ASSIGN_OR_RETURN(
       Solution random, Solve(cuts_in_decode ? kCutting : "random:{}", head_dim, plan, head_bytes));
   if (random.head_bytes > head_bytes * 1.01 && !cuts_in_decode) {

@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -28,6 +29,13 @@ class Conversation {
   // Forgets all but the system prompt.
   void Clear();
 
+  // Forgets the first n turns after the system prompt: messages from one of the user to the next.
+  void DropTurns(int64_t n);
+
+  // Where in `prompt`, which is Prompt(), the turns begin: ascending. What stands before the first
+  // belongs to none. Turns that the template does not write one after the other count as one.
+  std::vector<int64_t> TurnStarts(std::span<const TokenId> prompt) const;
+
   // Ids of the whole conversation, ready for the assistant's answer. Words of the messages never
   // become control tokens. Errors: of ChatTemplate::Apply.
   Result<std::vector<TokenId>> Prompt() const;
@@ -37,6 +45,9 @@ class Conversation {
                                       bool add_generation_prompt) const;
 
  private:
+  // Ids of the first n messages. Errors: of ChatTemplate::Apply.
+  Result<std::vector<TokenId>> RenderFirst(size_t n, bool add_generation_prompt) const;
+
   struct Message {
     std::string role;
     std::string text;

@@ -13,6 +13,8 @@ class OverflowRule : public Part {
  public:
   // False: the engine refuses with both numbers.
   virtual bool makes_room() const { return true; }
+  // True: whole turns go, oldest first, and Choose is not asked. The engine knows the turns.
+  virtual bool drops_turns() const { return false; }
   // Which tokens of a full list stay: ascending indices, a third fewer than are held unless they
   // are too few for that.
   virtual Status Choose(const SegmentList& list, std::vector<int32_t>* kept) const = 0;

@@ -191,6 +191,12 @@ Status KvPolicy::CheckTogether() const {
         "recipe: {} and {} cannot work together: {}", Show(recipe_, a),
         b == PartKind::kSchedule && !recipe_.has(b) ? "schedule=prefill" : Show(recipe_, b), why));
   };
+  if (drops_turns() && !target_.has_turns) {
+    return Status::InvalidArgument(
+        fmt::format("recipe: {} needs the turns of a conversation, and there are none here: "
+                    "`kvasir chat` has them",
+                    Show(recipe_, PartKind::kOverflow)));
+  }
   if ((needs_ & kNeedTokens) != 0 && !target_.is_special) {
     return Status::InvalidArgument(
         fmt::format("recipe: {} needs a vocabulary", Show(recipe_, PartKind::kProtect)));

@@ -22,6 +22,7 @@ namespace kvasir {
 struct PolicyTarget {
   CacheShape shape;
   std::function<bool(TokenId)> is_special = {};  // may be empty
+  bool has_turns = false;  // whether sequences are conversations that tell their turns
   // The model's heads, for recipes that tell them apart: ModelFingerprint, and the probe that makes
   // a table where no file is given; may be empty.
   std::string fingerprint = {};
@@ -62,6 +63,7 @@ class KvPolicy {
   bool is_passive() const { return !evicts_ && !seals() && !selects() && !makes_room(); }
   // Whether cuts close the holes that they leave: PositionPolicy::renumbers.
   bool renumbers() const { return position != nullptr && position->renumbers(); }
+  bool drops_turns() const { return overflow != nullptr && overflow->drops_turns(); }
   bool makes_room() const { return overflow != nullptr && overflow->makes_room(); }
   bool selects() const { return recipe_.has(PartKind::kSelect); }
   // For one sequence; selects() only.

@@ -21,6 +21,26 @@ SignalTap MakeTap(const KvPolicy& policy, ByteLedger* ledger) {
   return {shape, window, (policy.needs() & kNeedColumnSums) != 0, std::move(watched), ledger};
 }
 
+// Tokens over all lists.
+int64_t CountHeld(const SequenceCache& cache) {
+  int64_t n = 0;
+  for (int layer = 0; layer < cache.shape().n_layer; ++layer) {
+    for (int h = 0; h < cache.shape().n_kv_head; ++h) n += cache.list(layer, h).n_kv();
+  }
+  return n;
+}
+
+// Tokens of the longest tail that waits for a codec.
+int64_t LongestTail(const SequenceCache& cache) {
+  int64_t n = 0;
+  for (int layer = 0; layer < cache.shape().n_layer; ++layer) {
+    for (int h = 0; h < cache.shape().n_kv_head; ++h) {
+      n = std::max(n, cache.list(layer, h).tail().n_kv());
+    }
+  }
+  return n;
+}
+
 // The first error of tasks that ran side by side.
 Status First(std::vector<Status>& all) {
   for (Status& status : all) KVASIR_RETURN_IF_ERROR(std::move(status));
@@ -47,6 +67,7 @@ PolicyRun::PolicyRun(std::shared_ptr<const KvPolicy> policy, const RunResources&
       resources_(resources),
       tap_(MakeTap(*policy_, resources.ledger)),
       scores_(static_cast<size_t>(policy_->target().shape.n_layer)),
+      score_charges_(scores_.size()),
       statistics_(scores_.size()),
       disposition_state_(scores_.size() * policy_->target().shape.n_kv_head) {}
 
@@ -54,7 +75,8 @@ PolicyRun::PolicyRun(const PolicyRun& other, SignalTap tap)
     : policy_(other.policy_),
       resources_(other.resources_),
       tap_(std::move(tap)),
-      scores_(other.scores_),
+      scores_(other.scores_.size()),
+      score_charges_(scores_.size()),
       statistics_(other.statistics_),
       disposition_state_(other.disposition_state_),
       tokens_(other.tokens_),
@@ -182,7 +204,7 @@ Status PolicyRun::EndChunk(SequenceCache& cache) {
   }
   if (evicts) KVASIR_RETURN_IF_ERROR(Cut(cache.shape().n_layer, cache));
   const Status sealed = seals ? Seal(cache) : Status::Ok();
-  for (LayerScores& scores : scores_) scores.clear();
+  DropScores();
   replay_.Reset();
   return sealed;
 }
@@ -226,18 +248,33 @@ std::vector<uint8_t> PolicyRun::Protected(const SegmentList& list) const {
   return flags;
 }
 
+void PolicyRun::DropScores() {
+  for (LayerScores& scores : scores_) LayerScores().swap(scores);
+  for (ByteCharge& charge : score_charges_) charge.Reset();
+}
+
 Status PolicyRun::ScoreLayer(int layer, const SequenceCache& cache) {
   if (policy_->scorer == nullptr) return Status::Ok();
   const CacheShape& shape = cache.shape();
   const Scorer& scorer = *policy_->scorer;
   const ScoreContext context = {layer, &cache, &tap_, n_pos_, &replay_};
   LayerScores scores(static_cast<size_t>(shape.n_kv_head));
+  // Rows of query heads, the reduced row, and the shaped one.
+  const int n_row = scorer.per_query_head() ? shape.group() : 1;
+  int64_t n_held = 0;
+  for (int kv_head = 0; kv_head < shape.n_kv_head; ++kv_head) {
+    n_held += cache.list(layer, kv_head).n_kv();
+  }
+  constexpr auto kFloat = static_cast<int64_t>(sizeof(float));
+  LayerScores().swap(scores_[layer]);
+  score_charges_[layer].Reset();
+  KVASIR_ASSIGN_OR_RETURN(const ByteCharge working, ChargeScratch((n_row + 1) * n_held * kFloat));
+  KVASIR_ASSIGN_OR_RETURN(score_charges_[layer], ChargeScratch(n_held * kFloat));
   std::vector<Status> status(scores.size());
   resources_.team->Run(shape.n_kv_head, [&](int64_t task, int thread) {
     const int kv_head = static_cast<int>(task);
     if (policy_->role(layer, kv_head) != HeadRole::kScored) return;
-    scores[task] =
-        HeadScores(scorer.per_query_head() ? shape.group() : 1, cache.list(layer, kv_head).n_kv());
+    scores[task] = HeadScores(n_row, cache.list(layer, kv_head).n_kv());
     status[task] =
         scorer.Score(context, kv_head, resources_.workspace->thread(thread), &scores[task]);
   });
@@ -423,6 +460,13 @@ Status PolicyRun::CloseHoles(std::optional<Renumbering> plan, SequenceCache& cac
 }
 
 Status PolicyRun::Cut(int n_layer, SequenceCache& cache) {
+  // Flags, indices and turns of the tokens of all lists, and the rows that are copied at a time.
+  constexpr int64_t kTokenBytes = 1 + 4 * static_cast<int64_t>(sizeof(int32_t)), kRows = 2 * 256;
+  const int64_t n_thread = resources_.team->size();
+  KVASIR_ASSIGN_OR_RETURN(
+      const ByteCharge scratch,
+      ChargeScratch(CountHeld(cache) * kTokenBytes +
+                    n_thread * kRows * cache.shape().head_dim * int64_t{sizeof(float)}));
   std::vector<Cell> cells = Cells(n_layer, cache);
   KVASIR_RETURN_IF_ERROR(Allot(n_layer, &cells));
   Choose(&cells);
@@ -444,10 +488,43 @@ Status PolicyRun::Cut(int n_layer, SequenceCache& cache) {
   return closed;
 }
 
+namespace {
+
+// Brings the summaries of keys that sealing changed in line with what attention will read.
+//   before  the sealed segments there were
+Status Resummarise(int layer, int kv_head, std::span<const std::shared_ptr<const Segment>> before,
+                   Selector& selector, const SegmentList& list) {
+  constexpr int64_t kBlock = 256;  // tokens rebuilt at a time
+  const auto sealed = list.sealed();
+  if (std::ranges::equal(before, sealed)) return Status::Ok();
+  int64_t from = 0;
+  for (size_t i = 0; i < sealed.size() && i < before.size() && sealed[i] == before[i]; ++i) {
+    from += sealed[i]->n_kv();
+  }
+  from = from / kTileTokens * kTileTokens;  // a page is summed up anew as a whole
+  const bool biased =
+      std::ranges::any_of(sealed, [](const auto& segment) { return segment->bias() != nullptr; });
+  if (from == 0 || biased) return selector.Rebuild(layer, kv_head, list);
+  selector.OnTruncate(layer, kv_head, from);
+  const int d = list.tail().head_dim();
+  std::vector<float> k(static_cast<size_t>(kBlock * d)), v(k.size());
+  for (int64_t begin = from; begin < list.n_kv(); begin += kBlock) {
+    const int64_t end = std::min(begin + kBlock, list.n_kv());
+    KVASIR_RETURN_IF_ERROR(list.Decode(begin, end, k.data(), v.data()));
+    KVASIR_RETURN_IF_ERROR(selector.OnAppend(layer, kv_head, begin, end - begin, k.data(), d));
+  }
+  return Status::Ok();
+}
+
+}  // namespace
+
 Status PolicyRun::Seal(SequenceCache& cache) {
   if (!policy_->seals()) return Status::Ok();
   const CacheShape& shape = cache.shape();
   const Sealer sealer(policy_->codec_k, policy_->codec_v);
+  KVASIR_ASSIGN_OR_RETURN(const ByteCharge scratch,
+                          ChargeScratch(resources_.team->size() *
+                                        Sealer::ScratchBytes(LongestTail(cache), shape.head_dim)));
   std::vector<Status> status(static_cast<size_t>(shape.n_layer) * shape.n_kv_head);
   resources_.team->Run(static_cast<int64_t>(status.size()), [&](int64_t i, int) {
     const int layer = static_cast<int>(i) / shape.n_kv_head;
@@ -464,44 +541,80 @@ Status PolicyRun::Seal(SequenceCache& cache) {
     }
     // A head that is not scored stays dense.
     if (policy_->seals_by_importance() && place.importance.empty()) return;
+    const std::vector<std::shared_ptr<const Segment>> before(list.sealed().begin(),
+                                                             list.sealed().end());
     status[i] = sealer.Seal(place, list);
+    if (status[i].ok() && cache.selector() != nullptr) {
+      status[i] = Resummarise(layer, kv_head, before, *cache.selector(), list);
+    }
   });
   return First(status);
 }
 
 Status PolicyRun::MakeRoom(SequenceCache& cache) {
-  KVASIR_ASSIGN_OR_RETURN(std::optional<Renumbering> renumbering, PlanRenumbering(cache));
-  Result<bool> gave = GiveThird(cache, renumbering.has_value() ? &*renumbering : nullptr);
-  const Status closed = CloseHoles(std::move(renumbering), cache);
-  KVASIR_RETURN_IF_ERROR(gave.status());
-  KVASIR_RETURN_IF_ERROR(closed);
-  if (!*gave) return Status::OutOfMemory("nothing is left that could be evicted");
+  KVASIR_ASSIGN_OR_RETURN(const bool gave,
+                          GiveUp(
+                              [&](const SegmentList& list, std::vector<int32_t>* kept) {
+                                if (AfterMakingRoom(list.n_kv()) < list.n_kv()) {
+                                  return policy_->overflow->Choose(list, kept);
+                                }
+                                kept->resize(static_cast<size_t>(list.n_kv()));
+                                return Status::Ok();
+                              },
+                              cache));
+  if (!gave) return Status::OutOfMemory("nothing is left that could be evicted");
   cut_pos_ = n_pos_;
   return Status::Ok();
 }
 
-Result<bool> PolicyRun::GiveThird(SequenceCache& cache, Renumbering* renumbering) {
+Status PolicyRun::Forget(int32_t begin, int32_t end, SequenceCache& cache) {
+  return GiveUp(
+             [&](const SegmentList& list, std::vector<int32_t>* kept) {
+               const std::vector<int32_t> pos = list.AllPositions();
+               for (size_t i = 0; i < pos.size(); ++i) {
+                 if (pos[i] < begin || pos[i] >= end) kept->push_back(static_cast<int32_t>(i));
+               }
+               return Status::Ok();
+             },
+             cache)
+      .status();
+}
+
+Result<bool> PolicyRun::GiveUp(const ChooseKept& choose, SequenceCache& cache) {
+  KVASIR_ASSIGN_OR_RETURN(std::optional<Renumbering> renumbering, PlanRenumbering(cache));
+  Renumbering* const plan = renumbering.has_value() ? &*renumbering : nullptr;
+  Status status;
   bool gave = false;
   for (int layer = 0; layer < cache.shape().n_layer; ++layer) {
     for (int kv_head = 0; Watched(layer) && kv_head < cache.shape().n_kv_head; ++kv_head) {
-      SegmentList& list = cache.list(layer, kv_head);
-      const int64_t before = list.n_kv();
-      if (AfterMakingRoom(before) == before) continue;
       std::vector<int32_t> kept;
-      KVASIR_RETURN_IF_ERROR(policy_->overflow->Choose(list, &kept));
-      KVASIR_ASSIGN_OR_RETURN(ListContents contents, GatherKept(list, kept, cache.arena()));
-      list.Replace(std::move(contents.sealed), std::move(contents.tail));
-      tap_.Cut(layer, kv_head, kept, 0);
-      if (renumbering != nullptr) {
-        renumbering->Cut(layer, kv_head, kept);
-      } else if (cache.selector() != nullptr) {
-        KVASIR_RETURN_IF_ERROR(cache.selector()->Rebuild(layer, kv_head, list));
-      }
-      n_evicted_ += before - static_cast<int64_t>(kept.size());
-      gave = true;
+      if (status.ok()) status = choose(cache.list(layer, kv_head), &kept);
+      const auto n_kept = static_cast<int64_t>(kept.size());
+      if (!status.ok() || n_kept == cache.list(layer, kv_head).n_kv()) continue;
+      status = KeepOnly(layer, kv_head, kept, plan, cache);
+      gave = gave || status.ok();
     }
   }
+  // Lists that were cut are numbered anew even if others could not be.
+  const Status closed = gave ? CloseHoles(std::move(renumbering), cache) : Status::Ok();
+  KVASIR_RETURN_IF_ERROR(std::move(status));
+  KVASIR_RETURN_IF_ERROR(closed);
   return gave;
+}
+
+Status PolicyRun::KeepOnly(int layer, int kv_head, std::span<const int32_t> kept,
+                           Renumbering* renumbering, SequenceCache& cache) {
+  SegmentList& list = cache.list(layer, kv_head);
+  KVASIR_ASSIGN_OR_RETURN(ListContents contents, GatherKept(list, kept, cache.arena()));
+  n_evicted_ += list.n_kv() - static_cast<int64_t>(kept.size());
+  list.Replace(std::move(contents.sealed), std::move(contents.tail));
+  tap_.Cut(layer, kv_head, kept, 0);
+  if (renumbering != nullptr) {
+    renumbering->Cut(layer, kv_head, kept);
+    return Status::Ok();
+  }
+  return cache.selector() == nullptr ? Status::Ok()
+                                     : cache.selector()->Rebuild(layer, kv_head, list);
 }
 
 int32_t PolicyRun::rewind_floor() const { return std::max(cut_pos_, tap_.rewind_floor()); }
@@ -510,7 +623,7 @@ void PolicyRun::Truncate(const SequenceCache& cache, int32_t pos) {
   n_pos_ = std::min(n_pos_, pos);
   tap_.Truncate(cache, pos);
   if (tokens_.size() > static_cast<size_t>(pos)) tokens_.resize(static_cast<size_t>(pos));
-  for (LayerScores& scores : scores_) scores.clear();
+  DropScores();
   if (pos > 0) return;
   cut_pos_ = 0;
   decode_steps_ = 0;

@@ -52,6 +52,11 @@ class PolicyRun final : public LayerObserver {
   // what stays cannot be copied, or when lists are too short to give anything.
   Status MakeRoom(SequenceCache& cache);
 
+  // Lets the tokens at positions [begin, end) go in every full layer: whole turns of a
+  // conversation. The rest is not judged by it, so rewinding to any of it stays possible. Errors:
+  // as MakeRoom.
+  Status Forget(int32_t begin, int32_t end, SequenceCache& cache);
+
   // Whether Replay must run between the last chunk of the prompt and its EndChunk.
   bool wants_replay() const;
   // Reads the prompt, all of which the cache holds, a second time for its scores; the cache is left
@@ -79,6 +84,10 @@ class PolicyRun final : public LayerObserver {
   Status ScoreLayer(int layer, const SequenceCache& cache);
   // Whether the budget leaves nothing to do.
   bool Fits(const SequenceCache& cache, int first_pending) const;
+  void DropScores();
+  Result<ByteCharge> ChargeScratch(int64_t bytes) const {
+    return ByteCharge::Take(*resources_.ledger, ByteKind::kScratch, bytes);
+  }
   bool CutIsDue() const;
   // Cuts layers [0, n_layer), all scored.
   Status Cut(int n_layer, SequenceCache& cache);
@@ -88,7 +97,12 @@ class PolicyRun final : public LayerObserver {
   void Choose(std::vector<Cell>* cells) const;
   Status Dispose(Cell& cell, SequenceCache& cache);
   // Closes the holes of a cut. `plan` is null where the recipe leaves them.
-  Result<bool> GiveThird(SequenceCache& cache, Renumbering* renumbering);
+  // Tokens of a list that stay; all of them: it is left alone.
+  using ChooseKept = std::function<Status(const SegmentList& list, std::vector<int32_t>* kept)>;
+  // Whether any list gave up tokens.
+  Result<bool> GiveUp(const ChooseKept& choose, SequenceCache& cache);
+  Status KeepOnly(int layer, int kv_head, std::span<const int32_t> kept, Renumbering* renumbering,
+                  SequenceCache& cache);
   Status CloseHoles(std::optional<Renumbering> plan, SequenceCache& cache);
   Result<std::optional<Renumbering>> PlanRenumbering(const SequenceCache& cache) const;
   Status Seal(SequenceCache& cache);
@@ -107,6 +121,7 @@ class PolicyRun final : public LayerObserver {
   SignalTap tap_;
   ReplayTap replay_;
   std::vector<LayerScores> scores_;                    // by layer; of layers not yet final
+  std::vector<ByteCharge> score_charges_;              // of scores_
   std::vector<double> statistics_;                     // by layer
   std::vector<std::vector<float>> disposition_state_;  // by (layer, kv head)
   std::vector<TokenId> tokens_;                        // by position, for kNeedTokens

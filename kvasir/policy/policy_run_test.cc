@@ -182,7 +182,8 @@ TEST(Policy, LeavesEveryBitAloneWhileTheBudgetSuffices) {
 TEST(Policy, AttendsAsFullAttentionWithEvictedKeysMasked) {
   uint32_t seed = 50;
   for (const CacheShape& shape : kShapes) {
-    for (const char* recipe : {"adakv(budget=40,window=8)", "random(40,4,8)", "streaming(40,position=original)"}) {
+    for (const char* recipe :
+         {"adakv(budget=40,window=8)", "random(40,4,8)", "streaming(40,position=original)"}) {
       PolicyWorld world(shape, std::string(recipe) + "+f32", RandomLayers(shape, 160, ++seed));
       ASSERT_TRUE(world.Prefill(130, 48).ok());
       ASSERT_TRUE(world.Decode(20).ok());
@@ -307,8 +308,9 @@ TEST(Policy, KeepsANeedleThatTheWindowSeesAndOnlyThen) {
 // Random histories: lists, sums and windows stay in step, forks do not touch each other.
 TEST(Policy, KeepsItsStateAlignedThroughAppendCutForkAndRewind) {
   const CacheShape shape = Shape(2, 2, 2, 16);
-  for (const char* recipe : {"h2o(budget=40,recent=8,every=3)", "tova(40,3)", "streaming(40,4,3)",
-                             "snapkv(budget=40,window=8) schedule=steps(5)"}) {
+  for (const char* recipe :
+       {"h2o(budget=40,recent=8,every=3)", "tova(40,3)", "streaming(40,4,3,original)",
+        "snapkv(budget=40,window=8) schedule=steps(5)"}) {
     std::mt19937 rng(1);
     const auto layers = RandomLayers(shape, 900, 12);
     PolicyWorld world(shape, recipe, layers);

@@ -202,6 +202,26 @@ Result<Recipe> Recipe::ParseWithTypes(std::string_view text, std::string_view ty
   return recipe;
 }
 
+Status Recipe::AddHadamard(PartKind kind, std::string_view source) {
+  std::vector<PartCall>& calls = parts_[static_cast<size_t>(kind)];
+  if (calls.empty()) {
+    return Status::InvalidArgument(
+        fmt::format("{}: expected a number format to rotate, such as q8_0; found floats, which "
+                    "gain nothing by it",
+                    source));
+  }
+  PartCall call = calls.front();
+  const std::pair<std::string, std::string> rotated("", "had");
+  std::erase(call.args, rotated);
+  call.args.push_back(rotated);
+  std::vector<PartCall> before = std::move(calls);
+  calls.clear();
+  Status status = Add(kind, std::move(call), source);
+  if (status.ok()) return status;
+  calls = std::move(before);
+  return std::move(status).WithContext(fmt::format("{} with {}", source, calls.front().ToString()));
+}
+
 Result<Recipe> Recipe::Parse(std::string_view text) {
   Recipe recipe;
   KVASIR_RETURN_IF_ERROR(AddText(text, 0, {}, &recipe));

@@ -42,6 +42,9 @@ class Recipe {
   // The same with the number formats of -ctk and -ctv added; f16 adds nothing.
   static Result<Recipe> ParseWithTypes(std::string_view text, std::string_view type_k,
                                        std::string_view type_v);
+  // Rotates keys, or values, by a Hadamard matrix before they are coded: sets `had` of the part.
+  // Errors: kInvalidArgument where the kind is not set, or its format has no such parameter.
+  Status AddHadamard(PartKind kind, std::string_view source);
   // {"recipe": text, "parts": {kind: part}} or the text alone. Errors as Parse.
   static Result<Recipe> FromJson(const nlohmann::ordered_json& json);
   nlohmann::ordered_json ToJson() const;

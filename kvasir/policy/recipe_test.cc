@@ -89,6 +89,22 @@ TEST(Recipe, NamesTheParameterWhatWasExpectedAndFound) {
             "invalid_argument: score=window: rows is given twice");
 }
 
+TEST(Recipe, TakesTheRotationOfKeysAndValues) {
+  const auto rotated = [](std::string_view text, PartKind kind) {
+    Recipe recipe = *Recipe::Parse(text);
+    const Status status = recipe.AddHadamard(kind, "-khad");
+    return status.ok() ? recipe.ToString() : std::string(status.message());
+  };
+  EXPECT_EQ(rotated("k=q8_0 v=q4_0", PartKind::kCodecK), "k=q8_0(had) v=q4_0");
+  EXPECT_EQ(rotated("q8_0", PartKind::kCodecV), "k=q8_0 v=q8_0(had)");
+  EXPECT_EQ(rotated("k=q8_0(had)", PartKind::kCodecK), "k=q8_0(had)");
+  EXPECT_EQ(rotated("exact", PartKind::kCodecK),
+            "-khad: expected a number format to rotate, such as q8_0; found floats, which gain "
+            "nothing by it");
+  EXPECT_EQ(rotated("int4h", PartKind::kCodecK),
+            "-khad with int4h: int4h: bits must be a number from 2 to 8, not \"had\"");
+}
+
 TEST(Recipe, AsksForTheKindOfANameThatSeveralKindsHave) {
   EXPECT_EQ(Canonical("chunks"),
             "invalid_argument: recipe: 'chunks' may be several parts; write shape=chunks or "

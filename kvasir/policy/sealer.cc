@@ -96,6 +96,11 @@ Status Sealer::Reopen(const Place& place, int64_t n, SegmentList& list) const {
   return Status::Ok();
 }
 
+int64_t Sealer::ScratchBytes(int64_t n_tail, int head_dim) {
+  // Keys and values of a segment, and what encoders copy of one side.
+  return std::min(n_tail, kMaxSegment) * head_dim * 3 * static_cast<int64_t>(sizeof(float));
+}
+
 Status Sealer::Seal(const Place& place, SegmentList& list) const {
   if (const int64_t n_loose = CountLoose(list); n_loose > 0) {
     const int64_t n = n_loose + list.tail().n_kv();

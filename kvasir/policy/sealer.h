@@ -29,6 +29,8 @@ class Sealer {
     // The positions whose angles keys [first, first + n) of the list have, stored at `pos`.
     std::vector<int32_t> Angles(int64_t first, const Positions& pos) const;
   };
+  // Working memory of one Seal of a list with `n_tail` dense tokens: what callers charge.
+  static int64_t ScratchBytes(int64_t n_tail, int head_dim);
   // Errors: of the codecs; the list is whole then.
   Status Seal(const Place& place, SegmentList& list) const;
 

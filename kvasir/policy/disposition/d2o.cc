@@ -22,7 +22,7 @@ class NearestMerge final : public Disposition {
   bool changes_keys() const override { return keys_; }
 
   Result<ListContents> Cut(const CutInput& input, std::vector<float>* state) const override {
-    KVASIR_ASSIGN_OR_RETURN(MergeWork work, MergeWork::Create(input));
+    KVASIR_ASSIGN_OR_RETURN(MergeWork work, MergeWork::Create(input, keys_ ? 2 : 1));
     KVASIR_ASSIGN_OR_RETURN(const float threshold, Threshold(work, input, state));
     TokenRows& kept = work.kept();
     const int d = kept.head_dim;

@@ -47,6 +47,11 @@ class Demote final : public Disposition {
     }
     leaving.insert(leaving.end(), input.evicted.begin(), input.evicted.end());
     const int64_t n = static_cast<int64_t>(leaving.size()), n_coded = n / block_ * block_;
+    // Rows of all of them, once more where they must be sorted, and what the encoder copies.
+    KVASIR_ASSIGN_OR_RETURN(const ByteCharge scratch,
+                            ByteCharge::Take(input.arena->ledger(), ByteKind::kScratch,
+                                             n * (5 * int64_t{input.list->tail().head_dim()} + 8) *
+                                                 static_cast<int64_t>(sizeof(float))));
     KVASIR_ASSIGN_OR_RETURN(ListContents contents,
                             GatherKept(*input.list, input.kept, *input.arena));
     KVASIR_ASSIGN_OR_RETURN(const TokenRows rows, ReadByPosition(*input.list, leaving));

@@ -34,13 +34,15 @@ Result<TokenRows> ReadTokens(const SegmentList& list, std::span<const int32_t> t
   return rows;
 }
 
-Result<MergeWork> MergeWork::Create(const CutInput& input) {
+Result<MergeWork> MergeWork::Create(const CutInput& input, int n_double) {
   MergeWork work;
   const int d = input.list->tail().layout().head_dim;
   const auto n = static_cast<int64_t>(input.kept.size());
-  KVASIR_ASSIGN_OR_RETURN(work.charge_,
-                          ByteCharge::Take(input.arena->ledger(), ByteKind::kScratch,
-                                           n * (3 * d + 4) * static_cast<int64_t>(sizeof(float))));
+  KVASIR_ASSIGN_OR_RETURN(
+      work.charge_,
+      ByteCharge::Take(input.arena->ledger(), ByteKind::kScratch,
+                       n * ((3 * d + 4) * static_cast<int64_t>(sizeof(float)) +
+                            (n_double * d + 2) * static_cast<int64_t>(sizeof(double)))));
   KVASIR_ASSIGN_OR_RETURN(work.kept_, ReadTokens(*input.list, input.kept));
   const int64_t n_tile = (n + kTileTokens - 1) / kTileTokens;
   work.unit_tiles_.resize(static_cast<size_t>(n_tile * kTileTokens * d));

@@ -44,7 +44,8 @@ using NearestVisitor =
 class MergeWork {
  public:
   // Errors: kOutOfMemory.
-  static Result<MergeWork> Create(const CutInput& input);
+  //   n_double  per channel of a kept token that the caller adds up in
+  static Result<MergeWork> Create(const CutInput& input, int n_double);
 
   TokenRows& kept() { return kept_; }
   // Calls visit for all evicted tokens, in order. Keys must not have been changed yet.

@@ -13,7 +13,7 @@ class ValueMerge final : public Disposition {
       : count_(args.Flag("count")), least_(static_cast<float>(args.Real("least"))) {}
 
   Result<ListContents> Cut(const CutInput& input, std::vector<float>*) const override {
-    KVASIR_ASSIGN_OR_RETURN(MergeWork work, MergeWork::Create(input));
+    KVASIR_ASSIGN_OR_RETURN(MergeWork work, MergeWork::Create(input, 1));
     TokenRows& kept = work.kept();
     const int d = kept.head_dim;
     std::vector<float> norm(static_cast<size_t>(kept.n()));  // of the values as they were
