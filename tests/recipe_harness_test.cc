@@ -259,10 +259,13 @@ class RecipeHarness {
                        policy().recipe().parts(PartKind::kDisposition).empty();
     if (!drops) return;
     for (const PlainToken& token : plain.tokens) {
-      CheckRow(policy().codec_k == nullptr, policy().k_format(), token.k,
-               layers_[i / shape_.n_kv_head].k, token.pos, i % shape_.n_kv_head);
-      CheckRow(policy().codec_v == nullptr, policy().v_format(), token.v,
-               layers_[i / shape_.n_kv_head].v, token.pos, i % shape_.n_kv_head);
+      const int layer = i / shape_.n_kv_head, kv_head = i % shape_.n_kv_head;
+      if (!policy().renumbers()) {  // else keys are turned
+        CheckRow(policy().codec_k == nullptr, policy().k_format(), token.k, layers_[layer].k,
+                 token.pos, kv_head);
+      }
+      CheckRow(policy().codec_v == nullptr, policy().v_format(), token.v, layers_[layer].v,
+               token.pos, kv_head);
     }
   }
 
