@@ -76,6 +76,16 @@ Status Converse(ChatState& chat, std::string first) {
   }
 }
 
+// What the user says before anything is typed: the file of -f, the text of -p, or the one and then
+// the other. Empty where there is neither.
+Result<std::string> FirstMessage(const PromptArgs& args) {
+  const std::string text = args.escape ? ProcessEscapes(args.prompt) : args.prompt;
+  if (args.file.empty()) return text;
+  KVASIR_ASSIGN_OR_RETURN(std::string document, ReadPrompt({.file = args.file}, false));
+  if (!text.empty()) document += "\n\n" + text;
+  return document;
+}
+
 Status Run(std::span<const std::string> words) {
   GenerateArgs args;
   ArgTable table = GenerateTable("chat", std::string(kSummary), args);
@@ -88,13 +98,13 @@ Status Run(std::span<const std::string> words) {
 Status Chat(const GenerateArgs& args) {
   KVASIR_ASSIGN_OR_RETURN(const GenerateOptions options,
                           ResolveGeneration(args.sampling, args.prompt));
+  KVASIR_ASSIGN_OR_RETURN(std::string first, FirstMessage(args.prompt));
   KVASIR_ASSIGN_OR_RETURN(const auto engine,
                           LoadEngine(args.model, args.context, args.kv, /*has_turns=*/true));
   KVASIR_ASSIGN_OR_RETURN(Conversation conversation, OpenConversation(engine->model(), args.chat));
   KVASIR_ASSIGN_OR_RETURN(const auto session, engine->NewSession());
   ChatState chat{*engine, *session, conversation, options, args.model.verbose};
-  return Converse(chat,
-                  args.prompt.escape ? ProcessEscapes(args.prompt.prompt) : args.prompt.prompt);
+  return Converse(chat, std::move(first));
 }
 
 const Command& chat_command() {
