@@ -88,13 +88,14 @@ struct Rig {
     Rig rig;
     const int64_t n_token = n_prompt + kSteps;
     KVASIR_ASSIGN_OR_RETURN(const Recipe parsed, Recipe::Parse(recipe));
-    KVASIR_ASSIGN_OR_RETURN(rig.runtime,
-                            Runtime::Create(model,
-                                            {.n_ctx = static_cast<int32_t>(n_token),
-                                             .n_ubatch = options.n_ubatch,
-                                             .memory_limit = options.memory_limit,
-                                             .process_bytes = ProcessBytesBeside(*model)},
-                                            team));
+    KVASIR_ASSIGN_OR_RETURN(
+        rig.runtime,
+        Runtime::Create(model,
+                        {.n_ctx = static_cast<int32_t>(std::max(n_token, options.n_token + kSteps)),
+                         .n_ubatch = options.n_ubatch,
+                         .memory_limit = options.memory_limit,
+                         .process_bytes = ProcessBytesBeside(*model)},
+                        team));
     rig.tokens = SyntheticTokens(n_token, model->spec.n_vocab);
     KVASIR_RETURN_IF_ERROR(
         WarmUp(*rig.runtime, std::span(rig.tokens).first(static_cast<size_t>(n_prompt))));

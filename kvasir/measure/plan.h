@@ -74,7 +74,7 @@ struct Plan {
 Result<Plan> MakePlan(std::shared_ptr<const Model> model, const PlanOptions& options,
                       ThreadTeam& team);
 
-// The same figures of a run of synthetic tokens.
+// The same figures of a run of synthetic tokens. Its process bytes are those of its own start.
 struct PlanCheck {
   PlanBytes
       peak;  // of kv and slack: their sum is what the ledger held, the payload the largest seen
