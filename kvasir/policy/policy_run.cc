@@ -62,6 +62,12 @@ struct PolicyRun::Cell {
   bool done = false;  // the list was cut
 };
 
+int64_t SignalBytes(const KvPolicy& policy, int64_t n_kv) {
+  const auto& window = policy.target().shape.window;
+  return std::count(window.begin(), window.end(), 0) *
+         MakeTap(policy, nullptr).LayerBytes(n_kv * policy.target().shape.n_head);
+}
+
 PolicyRun::PolicyRun(std::shared_ptr<const KvPolicy> policy, const RunResources& resources)
     : policy_(std::move(policy)),
       resources_(resources),

@@ -33,6 +33,9 @@ struct RunResources {
   std::vector<TokenId> replay_question = {};
 };
 
+// What the signals of a sequence take that holds n_kv tokens in every list.
+int64_t SignalBytes(const KvPolicy& policy, int64_t n_kv);
+
 // Branch state: signals, scores, what dispositions remember. Not thread-safe.
 class PolicyRun final : public LayerObserver {
  public:

@@ -64,6 +64,8 @@ class SignalTap {
   // Sums cannot forget queries: no rewind below this is exact.
   int32_t rewind_floor() const { return column_sums_ ? n_pos_ : 0; }
   int64_t bytes() const;
+  // Of one watched layer, where n_kv tokens are held over all query heads.
+  int64_t LayerBytes(int64_t n_kv) const;
   // Errors: kOutOfMemory.
   Result<SignalTap> Fork() const;
 
@@ -75,7 +77,6 @@ class SignalTap {
     std::vector<RowNorm> norms;  // (window, n_head)
     float scale = 1, softcap = 0;
   };
-  int64_t LayerBytes(int64_t n_kv) const;
   Status Charge(int layer, const SequenceCache& cache);
   void KeepWindow(Window* window, const LayerQueries& queries) const;
   Status AddColumns(int layer, const LayerQueries& queries, const SequenceCache& cache,
