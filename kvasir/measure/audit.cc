@@ -52,10 +52,7 @@ Result<std::shared_ptr<const KvPolicy>> CompileFor(Runtime& runtime, const std::
 // Whether the shadow's queries may be put to the recipe's cache. A selector remembers what it was
 // asked last, and would answer otherwise from then on; keys that were numbered anew no longer stand
 // at the angles that the shadow's queries expect.
-bool TakesOtherQueries(const KvPolicy& policy) {
-  const auto& position = policy.recipe().parts(PartKind::kPosition);
-  return !policy.selects() && (position.empty() || position.front().name == "original");
-}
+bool TakesOtherQueries(const KvPolicy& policy) { return !policy.selects() && !policy.renumbers(); }
 
 class Auditor {
  public:
@@ -224,7 +221,10 @@ Status Auditor::AddTasks(Audit* audit) const {
     return Status::Ok();
   };
   KVASIR_RETURN_IF_ERROR(score("exact", &audit->exact.tasks));
-  for (RecipeAudit& row : audit->recipes) KVASIR_RETURN_IF_ERROR(score(row.recipe, &row.tasks));
+  for (RecipeAudit& row : audit->recipes) {
+    const Status scored = score(row.recipe, &row.tasks);
+    if (!scored.ok()) audit->notes.push_back(scored.message());
+  }
   return Status::Ok();
 }
 
@@ -275,10 +275,18 @@ Result<Audit> Auditor::Run() {
     KVASIR_ASSIGN_OR_RETURN(audit.exact, RunShadow(*place.runtime));
   }
   audit.n_judged = static_cast<int64_t>(trace_->judged().size());
+  Status failure;
   for (const std::string& recipe : options_.recipes) {
-    KVASIR_ASSIGN_OR_RETURN(RecipeAudit row, RunRecipe(recipe));
-    audit.recipes.push_back(std::move(row));
+    Result<RecipeAudit> row = RunRecipe(recipe);
+    if (row.ok()) {
+      audit.recipes.push_back(std::move(*row));
+    } else {
+      // The others' work is not lost for it.
+      audit.notes.push_back(row.status().message());
+      if (failure.ok()) failure = std::move(row).status();
+    }
   }
+  if (audit.recipes.empty() && !failure.ok()) return failure;
   if (options_.heads) KVASIR_RETURN_IF_ERROR(AddHeads(&audit));
   if (options_.baselines) KVASIR_RETURN_IF_ERROR(AddBaselines(&audit));
   KVASIR_RETURN_IF_ERROR(AddTasks(&audit));

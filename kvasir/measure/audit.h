@@ -73,7 +73,8 @@ struct Audit {
 
 // Errors: kInvalidArgument for a text too short for n_decode or too long for the context (with the
 // numbers), kNotFound and kInvalidArgument for a recipe, kOutOfMemory before any work where the
-// limit is known to be passed; those of the streams, with the recipe's name in front.
+// limit is known to be passed. A recipe that fails while it reads is left out and named in the
+// notes; where all fail, the first error is returned, with the recipe's name in front.
 Result<Audit> RunAudit(std::shared_ptr<const Model> model, std::span<const TokenId> tokens,
                        const AuditOptions& options, ThreadTeam& team);
 

@@ -241,6 +241,20 @@ TEST(Audit, RefusesWhatCannotBeDone) {
   EXPECT_THAT(error(Options({"snapkv(budget=4,window=8)"})), HasSubstr("always stay"));
 }
 
+TEST(Audit, LeavesOutARecipeThatFailsAndSaysWhy) {
+  const PolicyRig rig;
+  AuditOptions options = Options({"kvzip:50%", "streaming:40"});
+  options.n_ctx = kPrompt + kDecode;  // kvzip reads the prompt twice
+  options.n_decode = 1;
+  const auto audit = AuditOf(rig, options);
+  ASSERT_TRUE(audit.ok()) << audit.status().ToString();
+  ASSERT_EQ(audit->recipes.size(), 1u);
+  EXPECT_EQ(audit->recipes[0].recipe, "streaming:40");
+  EXPECT_THAT(audit->notes, testing::Contains(HasSubstr("--kv kvzip:50%")));
+  options.recipes = {"kvzip:50%"};
+  EXPECT_THAT(AuditOf(rig, options).status().message(), HasSubstr("the prompt is read twice"));
+}
+
 TEST(Audit, CountsTheShadowAgainstTheLimitAndRefusesBeforeAnyWork) {
   const PolicyRig rig("tiny-llama", 4096);
   AuditOptions options = Options({"streaming:40"});
