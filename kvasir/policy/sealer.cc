@@ -31,7 +31,7 @@ int64_t CountLoose(const SegmentList& list) {
   int64_t n = 0;
   for (auto it = list.sealed().rbegin(); it != list.sealed().rend(); ++it) {
     const auto* turned = dynamic_cast<const TurnedSegment*>(it->get());
-    if (turned == nullptr || dynamic_cast<const CodedSegment*>(turned->stored().get()) != nullptr) {
+    if (turned == nullptr || dynamic_cast<const DenseSegment*>(turned->stored().get()) == nullptr) {
       break;
     }
     n += turned->n_kv();
