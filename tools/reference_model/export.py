@@ -2,6 +2,9 @@
 """Writes a checkpoint as a Hugging Face folder and as GGUF, both with the same f16 weights.
 
     python export.py --checkpoint FILE --tokenizer DIR --hf DIR --gguf FILE
+    python export.py --from-gguf FILE --hf DIR
+
+The second form makes the folder from a GGUF file that this script wrote, vocabulary included.
 """
 
 import argparse
@@ -13,9 +16,11 @@ import gguf
 import numpy as np
 import torch
 from safetensors.torch import save_file
+from tokenizers import models
 
-from model import Config
-from tokenizer import BOS, CHAT_TEMPLATE, END, PAD, SPECIAL
+from model import Config, Model
+from tokenizer import BOS, CHAT_TEMPLATE, END, PAD, SPECIAL, with_rules
+from tokenizer import save as save_tokenizer
 
 NAME = "Kvasir reference"
 LAYER_NAMES = {
@@ -77,7 +82,7 @@ def write_json(path, value):
 
 def save_hf(out, c, weights, tokenizer):
     out.mkdir(parents=True, exist_ok=True)
-    for name in ("tokenizer.json", "tokenizer_config.json"):
+    for name in ("tokenizer.json", "tokenizer_config.json") if tokenizer != out else ():
         shutil.copyfile(tokenizer / name, out / name)
     write_json(out / "config.json", hf_config(c))
     write_json(out / "generation_config.json", {"bos_token_id": BOS, "eos_token_id": END})
@@ -141,16 +146,59 @@ def save_gguf(path, c, weights, tokenizer):
     partial.rename(path)
 
 
+def halves(rows, n_head):
+    """The inverse of interleaved."""
+    head = rows.reshape(n_head, rows.shape[0] // n_head // 2, 2, rows.shape[1])
+    return np.ascontiguousarray(head.swapaxes(1, 2).reshape(rows.shape))
+
+
+def load_gguf(path):
+    """(Config, weights) of a file that save_gguf wrote."""
+    reader = gguf.GGUFReader(path)
+    tensors = {t.name: np.array(t.data) for t in reader.tensors}
+    layers = {name.split(".")[1] for name in tensors if name.startswith("blk.")}
+    c = Config(n_layer=len(layers))
+    weights = {}
+    for name, parameter in Model(c).named_parameters():
+        data = tensors[names(name)[1]].reshape(parameter.shape)
+        if name.endswith(".q"):
+            data = halves(data, c.n_head)
+        elif name.endswith(".k"):
+            data = halves(data, c.n_kv_head)
+        weights[name] = torch.from_numpy(data).half()
+    return c, weights, reader
+
+
+def save_vocabulary(reader, out):
+    def texts(key):
+        field = reader.fields[key]
+        return [bytes(field.parts[i]).decode() for i in field.data]
+
+    vocabulary = {token: i for i, token in enumerate(texts("tokenizer.ggml.tokens"))}
+    merges = [tuple(merge.split(" ")) for merge in texts("tokenizer.ggml.merges")]
+    save_tokenizer(with_rules(models.BPE(vocab=vocabulary, merges=merges)), out)
+
+
+def load_checkpoint(path):
+    saved = torch.load(path, map_location="cpu", weights_only=True)["model"]
+    layers = {name.split(".")[1] for name in saved if name.startswith("layers.")}
+    return Config(n_layer=len(layers)), {name: value.half() for name, value in saved.items()}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--checkpoint", type=Path, required=True)
-    parser.add_argument("--tokenizer", type=Path, required=True)
+    parser.add_argument("--checkpoint", type=Path)
+    parser.add_argument("--tokenizer", type=Path)
+    parser.add_argument("--from-gguf", type=Path)
     parser.add_argument("--hf", type=Path)
     parser.add_argument("--gguf", type=Path)
     args = parser.parse_args()
-    saved = torch.load(args.checkpoint, map_location="cpu", weights_only=True)["model"]
-    weights = {name: value.half() for name, value in saved.items()}
-    c = Config(n_layer=1 + max(int(n.split(".")[1]) for n in saved if n.startswith("layers.")))
+    if args.from_gguf:
+        c, weights, reader = load_gguf(args.from_gguf)
+        args.tokenizer = args.hf
+        save_vocabulary(reader, args.hf)
+    else:
+        c, weights = load_checkpoint(args.checkpoint)
     if args.hf:
         save_hf(args.hf, c, weights, args.tokenizer)
     if args.gguf:

@@ -29,8 +29,9 @@ CHAT_TEMPLATE = (
 )
 
 
-def train(texts):
-    tokenizer = Tokenizer(models.BPE())
+def with_rules(model):
+    """A tokenizer of the BPE model with our pre-tokenizer and special tokens."""
+    tokenizer = Tokenizer(model)
     # tokenizer.ggml.pre "smollm" is the same rule.
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -39,9 +40,19 @@ def train(texts):
         ]
     )
     tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(special_tokens())
+    return tokenizer
+
+
+def special_tokens():
+    return [AddedToken(text, special=True, normalized=False) for text in SPECIAL]
+
+
+def train(texts):
+    tokenizer = with_rules(models.BPE())
     trainer = trainers.BpeTrainer(
         vocab_size=N_VOCAB,
-        special_tokens=[AddedToken(t, special=True, normalized=False) for t in SPECIAL],
+        special_tokens=special_tokens(),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
