@@ -11,18 +11,30 @@
 namespace kvasir {
 namespace {
 
-constexpr int32_t kFirstPositions = 4096;
+constexpr int64_t kFirstPositions = 4096;
+
+// Table sizes double.
+int64_t Reach(int64_t n_pos, int32_t max_pos) {
+  while (n_pos <= max_pos) n_pos *= 2;
+  return std::min<int64_t>(n_pos, INT32_MAX);
+}
 
 }  // namespace
+
+int64_t RopeTable::BytesOf(int64_t n_pair, int64_t n_pos) {
+  const int64_t n_coarse = (n_pos + kFine - 1) / kFine;
+  return 2 * n_pair * (kFine + n_coarse) * static_cast<int64_t>(sizeof(float));
+}
+
+int64_t RopeTable::Bytes(int64_t n_pair, int32_t max_pos) {
+  return BytesOf(n_pair, Reach(kFirstPositions, max_pos));
+}
 
 Result<std::shared_ptr<const RopeTable>> RopeTable::Make(const Rope& rope, int32_t n_pos,
                                                          ByteLedger& ledger) {
   const auto n_pair = static_cast<int64_t>(rope.frequencies().size());
-  const int64_t n_coarse = (int64_t{n_pos} + kFine - 1) / kFine;
-  KVASIR_ASSIGN_OR_RETURN(
-      ByteCharge charge,
-      ByteCharge::Take(ledger, ByteKind::kIndex,
-                       2 * n_pair * (kFine + n_coarse) * static_cast<int64_t>(sizeof(float))));
+  KVASIR_ASSIGN_OR_RETURN(ByteCharge charge,
+                          ByteCharge::Take(ledger, ByteKind::kIndex, BytesOf(n_pair, n_pos)));
   return std::shared_ptr<const RopeTable>(new RopeTable(rope, n_pos, ledger, std::move(charge)));
 }
 
@@ -135,10 +147,9 @@ Result<std::shared_ptr<const RopeTable>> GetRopeTable(const Rope& rope, int32_t 
     if (table->n_pos() > max_pos) return table;
     n_pos = std::max<int64_t>(n_pos, table->n_pos());
   }
-  while (n_pos <= max_pos) n_pos *= 2;
   KVASIR_ASSIGN_OR_RETURN(
       std::shared_ptr<const RopeTable> table,
-      RopeTable::Make(rope, static_cast<int32_t>(std::min<int64_t>(n_pos, INT32_MAX)), ledger));
+      RopeTable::Make(rope, static_cast<int32_t>(Reach(n_pos, max_pos)), ledger));
   tables.push_back(table);
   return table;
 }

@@ -20,6 +20,9 @@ class RopeTable {
   static Result<std::shared_ptr<const RopeTable>> Make(const Rope& rope, int32_t n_pos,
                                                        ByteLedger& ledger);
 
+  // Of the table that GetRopeTable makes first: for `n_pair` frequencies, beyond `max_pos`.
+  static int64_t Bytes(int64_t n_pair, int32_t max_pos);
+
   int32_t n_pos() const { return n_pos_; }
   bool Serves(const Rope& rope, const ByteLedger& ledger) const;
 
@@ -30,6 +33,7 @@ class RopeTable {
 
  private:
   static constexpr int kFine = 256;
+  static int64_t BytesOf(int64_t n_pair, int64_t n_pos);
   RopeTable(const Rope& rope, int32_t n_pos, ByteLedger& ledger, ByteCharge charge);
   // cos and sin of pair `i` for the columns of a tile.
   void FillLanes(int i, std::span<const int32_t> by, float* cos, float* sin) const;

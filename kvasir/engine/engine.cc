@@ -266,7 +266,10 @@ Status SessionImpl::Rewind(GenerateResult* result) {
 
 Status SessionImpl::Admit(int64_t n_prompt) const {
   const KvPolicy& policy = *shared_->policy;
-  if (shared_->ledger.limit() == 0 || policy.makes_room()) return Status::Ok();
+  if (shared_->ledger.limit() == 0) return Status::Ok();
+  KVASIR_RETURN_IF_ERROR(
+      shared_->forward->Reserve(std::min<int64_t>(n_prompt, shared_->options.n_ubatch)));
+  if (policy.makes_room()) return Status::Ok();
   const int64_t needed =
       policy.forecast_bytes(n_prompt, shared_->options.n_ubatch) - cache_->bytes();
   if (needed <= shared_->ledger.available()) return Status::Ok();
@@ -504,7 +507,7 @@ Status SessionImpl::AllLogits(std::span<const TokenId> tokens, const LogitsSink&
 Status ChargeProcess(Shared& shared) {
   constexpr int64_t kFloatsPerVocabularyEntry = 8;  // logits, candidates, probabilities
   // Pages of the program that loading has not touched, stacks of threads, text and token lists.
-  constexpr int64_t kRun = int64_t{2} << 20;
+  constexpr int64_t kRun = int64_t{4} << 20;
   int64_t bytes = shared.model->spec.n_vocab * kFloatsPerVocabularyEntry * int64_t{sizeof(float)};
   bytes += kRun;
   if (const Result<ProcessMemory> now = ReadProcessMemory(); now.ok()) {

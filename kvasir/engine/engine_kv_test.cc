@@ -187,7 +187,7 @@ TEST_F(EngineKv, TurnsComputedAnewAreThoseOfAShorterConversation) {
 
 TEST_F(EngineKv, DroppedTurnsFreeBytesUnderALimit) {
   const int64_t idle = Turns("overflow=drop-turns", 512).engine().bytes_held();
-  Turns free("overflow=drop-turns", 4096), tight("overflow=drop-turns", 4096, idle + (9 << 20));
+  Turns free("overflow=drop-turns", 4096), tight("overflow=drop-turns", 4096, idle + (3 << 20));
   int64_t n_dropped = 0;
   for (int i = 0; i < 40; ++i) {
     ASSERT_TRUE(free.Take().ok());
@@ -197,7 +197,7 @@ TEST_F(EngineKv, DroppedTurnsFreeBytesUnderALimit) {
   }
   EXPECT_GT(n_dropped, 0);
   EXPECT_LT(tight.session().kv_bytes(), free.session().kv_bytes());
-  EXPECT_LE(tight.engine().bytes_peak(), idle + (9 << 20));
+  EXPECT_LE(tight.engine().bytes_peak(), idle + (3 << 20));
 }
 
 TEST_F(EngineKv, RefusesToDropTurnsWhereThereAreNone) {

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "kvasir/codecs/rope_table.h"
 #include "kvasir/core/random.h"
 #include "kvasir/engine/kv_sequence.h"
 #include "kvasir/measure/bandwidth.h"
@@ -233,6 +234,10 @@ PlanRow PlanRecipe(const KvPolicy& policy, const PlanBytes& fixed, int64_t summa
   const int64_t cap = DepthCap(policy, options.n_token);
   row.peak.index =
       SignalBytes(policy, std::min(options.n_token, cap + options.n_ubatch)) + summaries;
+  if (policy.renumbers()) {
+    row.peak.index += RopeTable::Bytes(policy.target().shape.head_dim / 2,
+                                       static_cast<int32_t>(options.n_token));
+  }
   row.kv_end = SteadyBytes(policy, options.n_token) +
                SignalBytes(policy, MeanHeld(policy, options.n_token)) + summaries;
   row.bytes_per_token = policy.bytes_per_token();
@@ -271,9 +276,9 @@ int64_t SteadyBytes(const KvPolicy& policy, int64_t n_token) {
       const bool seals = policy.seals() && shape.window[layer] == 0;
       bytes += SideBytes(policy, KvSide::kKey, held, seals) +
                SideBytes(policy, KvSide::kValue, held, seals);
-      // Positions with holes are written out.
+      // Positions with holes are written out; turned keys have them twice, and by how much they turn.
       if (shape.window[layer] == 0 && held < n_token) {
-        bytes += static_cast<double>(held) * sizeof(int32_t);
+        bytes += static_cast<double>(held) * sizeof(int32_t) * (policy.renumbers() ? 3 : 1);
       }
     }
   }

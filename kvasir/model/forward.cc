@@ -59,7 +59,7 @@ Result<std::unique_ptr<ForwardPass>> ForwardPass::Create(std::shared_ptr<const M
   return pass;
 }
 
-Status ForwardPass::Grow(int64_t n_token) {
+Status ForwardPass::Reserve(int64_t n_token) {
   if (n_token <= capacity_) return Status::Ok();
   const ModelSpec& s = model_->spec;
   const Weights& w = weights();
@@ -119,7 +119,7 @@ Status ForwardPass::Run(std::span<const TokenId> tokens, SequenceCache& cache, L
         fmt::format("context full: {} tokens held and {} more asked for, n_ctx is {}",
                     cache.next_angle(), n_token_, n_ctx_));
   }
-  KVASIR_RETURN_IF_ERROR(Grow(n_token_));
+  KVASIR_RETURN_IF_ERROR(Reserve(n_token_));
   pos_.resize(static_cast<size_t>(n_token_));
   std::iota(pos_.begin(), pos_.end(), cache.n_pos());
   FillAngles(cache.angle_offset());
@@ -261,7 +261,7 @@ Status ForwardPass::LogitsOf(std::span<const float> hidden, const LogitsSink& si
   const ModelSpec& s = model_->spec;
   const Tensor& output = weights().output;
   const int64_t n_row = static_cast<int64_t>(hidden.size()) / s.n_embd;
-  KVASIR_RETURN_IF_ERROR(Grow(1));
+  KVASIR_RETURN_IF_ERROR(Reserve(1));
   void* activations = Aligned(buffers_.prepared);
   const int64_t block = std::min(kLogitRows, capacity_);
   for (int64_t first = 0; first < n_row; first += block) {

@@ -48,6 +48,10 @@ class ForwardPass {
                                                      int32_t n_ctx, int32_t max_chunk,
                                                      ThreadTeam& team, ByteLedger& ledger);
 
+  // Makes the scratch that chunks of n tokens take, n <= max_chunk; Run does so by itself. Errors:
+  // kOutOfMemory.
+  Status Reserve(int64_t n_token);
+
   // Runs tokens at positions cache.n_pos(), cache.n_pos() + 1, ...; `tokens` must be valid ids, at
   // most max_chunk. On an error the cache is as before.
   Status Run(std::span<const TokenId> tokens, SequenceCache& cache, LogitsWanted wanted,
@@ -78,7 +82,6 @@ class ForwardPass {
   }
   const Rope& KindRope(int kind) const { return kind % 2 == 1 ? local_rope_ : rope_; }
   void FillAngles(int32_t angle_offset);
-  Status Grow(int64_t n_token);
   Status Layers(SequenceCache& cache, LayerObserver* observer);
   Status Attention(int layer, SequenceCache& cache, LayerObserver* observer);
   void FeedForward(const LayerWeights& w);

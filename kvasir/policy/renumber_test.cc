@@ -163,7 +163,8 @@ class RawWorld {
       for (size_t t = 0; t < weight.size(); ++t) {
         for (int j = 0; j < d; ++j) want[j] += weight[t] / sum * v[t * d + j];
       }
-      for (int j = 0; j < d; ++j) ASSERT_NEAR(out[h * d + j], want[j], 1e-4) << "head " << h;
+      // Attention on codes rounds queries.
+      for (int j = 0; j < d; ++j) ASSERT_NEAR(out[h * d + j], want[j], 5e-4) << "head " << h;
     }
   }
 
