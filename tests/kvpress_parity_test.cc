@@ -214,7 +214,7 @@ TEST_P(KvpressParity, SameTokensStayWhenThePromptIsReadInChunks) {
 const Method kMethods[] = {
     {"random", Side::kHowMany, "score=random budget=uniform({budget})"},
     {"streaming", Side::kKvpress, "score=recency protect=sinks(4) budget=uniform({budget})"},
-    {"streaming", Side::kKvpress, "streaming({budget},sinks=4)"},
+    {"streaming", Side::kKvpress, "streaming({budget},sinks=4,position=original)"},
     {"knorm", Side::kKvpress, "score=knorm budget=uniform({budget})"},
     {"keydiff", Side::kKvpress, "score=keydiff budget=uniform({budget})"},
     {"tova", Side::kKvpress,

@@ -73,7 +73,10 @@ void MappedFile::ReleasePages(std::span<const std::byte> bytes) const {
   const uintptr_t end =
       std::min(address(data_) + size_, address(bytes.data()) + bytes.size()) / kPage * kPage;
   const uintptr_t first = (begin + kPage - 1) / kPage * kPage;
-  if (first < end) madvise(reinterpret_cast<void*>(first), end - first, MADV_DONTNEED);
+  if (first >= end) return;
+  // A huge page that a neighbour's read maps would bring them back.
+  madvise(reinterpret_cast<void*>(first), end - first, MADV_NOHUGEPAGE);
+  madvise(reinterpret_cast<void*>(first), end - first, MADV_DONTNEED);
 }
 
 Result<std::string> ReadFile(const std::string& path, size_t max_bytes) {

@@ -10,10 +10,11 @@
 
 #include "kvasir/cache/positions.h"
 #include "kvasir/core/isa.h"
-#include "kvasir/core/process_memory.h"
+#include "kvasir/engine/runtime.h"
 #include "kvasir/model/forward.h"
 #include "kvasir/model/sampler.h"
 #include "kvasir/model/stop_strings.h"
+#include "kvasir/model/striped_weights.h"
 #include "kvasir/policy/policy_run.h"
 
 namespace kvasir {
@@ -288,8 +289,7 @@ bool SessionImpl::ContextFull(int64_t n_token) const {
 bool SessionImpl::HasRoom(int64_t n_token) const {
   if (ContextFull(n_token)) return false;
   // Slabs grow by up to 2 MiB at a time, for every size of block; small limits bear less.
-  const int64_t slack =
-      std::clamp(shared_->ledger.limit() / 8, int64_t{1} << 20, int64_t{8} << 20);
+  const int64_t slack = std::clamp(shared_->ledger.limit() / 8, int64_t{1} << 20, int64_t{8} << 20);
   const KvPolicy& policy = *shared_->policy;
   return shared_->ledger.limit() == 0 ||
          shared_->ledger.available() >= policy.forecast_bytes(n_token, n_token) + slack;
@@ -502,22 +502,6 @@ Status SessionImpl::AllLogits(std::span<const TokenId> tokens, const LogitsSink&
   return Status::Ok();
 }
 
-// Accounts for what the process holds beside weights, cache and scratch: vocabulary, program,
-// libraries, and the few megabytes that a run comes to need.
-Status ChargeProcess(Shared& shared) {
-  constexpr int64_t kFloatsPerVocabularyEntry = 8;  // logits, candidates, probabilities
-  // Pages of the program that loading has not touched, stacks of threads, text and token lists.
-  constexpr int64_t kRun = int64_t{4} << 20;
-  int64_t bytes = shared.model->spec.n_vocab * kFloatsPerVocabularyEntry * int64_t{sizeof(float)};
-  bytes += kRun;
-  if (const Result<ProcessMemory> now = ReadProcessMemory(); now.ok()) {
-    bytes += now->anonymous - StripedWeights::HeldBytes() +
-             std::max<int64_t>(0, now->file - shared.weights.bytes());
-  }
-  KVASIR_ASSIGN_OR_RETURN(shared.process, ByteCharge::Take(shared.ledger, ByteKind::kOther, bytes));
-  return Status::Ok();
-}
-
 class EngineImpl final : public Engine {
  public:
   explicit EngineImpl(std::shared_ptr<Shared> shared) : shared_(std::move(shared)) {}
@@ -586,8 +570,9 @@ Result<std::shared_ptr<Engine>> LoadEngine(EngineOptions options) {
   }
   KVASIR_ASSIGN_OR_RETURN(shared->weights,
                           ByteCharge::Take(shared->ledger, ByteKind::kWeights,
-                                           static_cast<int64_t>(shared->model->weight_bytes)));
-  KVASIR_RETURN_IF_ERROR(ChargeProcess(*shared));
+                                           StripedWeights::WeightBytes(*shared->model)));
+  KVASIR_ASSIGN_OR_RETURN(shared->process, ByteCharge::Take(shared->ledger, ByteKind::kOther,
+                                                            ProcessBytesBeside(*shared->model)));
   KVASIR_ASSIGN_OR_RETURN(shared->forward,
                           ForwardPass::Create(shared->model, options.n_ctx, options.n_ubatch,
                                               shared->team, shared->ledger));

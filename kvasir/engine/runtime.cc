@@ -9,7 +9,9 @@ namespace kvasir {
 
 int64_t ProcessBytesBeside(const Model& model) {
   constexpr int64_t kFloatsPerVocabularyEntry = 8;  // logits, candidates, probabilities
-  int64_t bytes = model.spec.n_vocab * kFloatsPerVocabularyEntry * int64_t{sizeof(float)};
+  // Pages of the program that loading has not touched, stacks of threads, text and token lists.
+  constexpr int64_t kRun = int64_t{4} << 20;
+  int64_t bytes = kRun + model.spec.n_vocab * kFloatsPerVocabularyEntry * int64_t{sizeof(float)};
   if (const Result<ProcessMemory> now = ReadProcessMemory(); now.ok()) {
     const auto weights = static_cast<int64_t>(model.weight_bytes);
     bytes +=
@@ -23,9 +25,8 @@ Result<std::unique_ptr<Runtime>> Runtime::Create(std::shared_ptr<const Model> mo
   std::unique_ptr<Runtime> runtime(new Runtime(std::move(model), options));
   const Model& m = *runtime->model_;
   ByteLedger& ledger = runtime->ledger_;
-  KVASIR_ASSIGN_OR_RETURN(
-      runtime->weights_,
-      ByteCharge::Take(ledger, ByteKind::kWeights, static_cast<int64_t>(m.weight_bytes)));
+  KVASIR_ASSIGN_OR_RETURN(runtime->weights_, ByteCharge::Take(ledger, ByteKind::kWeights,
+                                                              StripedWeights::WeightBytes(m)));
   KVASIR_ASSIGN_OR_RETURN(runtime->process_,
                           ByteCharge::Take(ledger, ByteKind::kOther, options.process_bytes));
   KVASIR_ASSIGN_OR_RETURN(runtime->forward_, ForwardPass::Create(runtime->model_, options.n_ctx,

@@ -21,10 +21,14 @@ int64_t Bytes(const Tensor& w) {
   return (bytes + 63) / 64 * 64;
 }
 
+bool IsStriped(const Tensor& w) {
+  return !w.empty() && w.rows >= kStripeRows && HasStripes(w.type);
+}
+
 std::vector<Tensor*> Quantised(Weights& weights) {
   std::vector<Tensor*> all;
   const auto add = [&](Tensor& w) {
-    if (!w.empty() && w.rows >= kStripeRows && HasStripes(w.type)) all.push_back(&w);
+    if (IsStriped(w)) all.push_back(&w);
   };
   for (LayerWeights& w : weights.layers) {
     for (Tensor* t : {&w.wq, &w.wk, &w.wv, &w.wo, &w.w_gate, &w.w_up, &w.w_down}) add(*t);
@@ -65,6 +69,13 @@ Result<std::shared_ptr<const StripedWeights>> StripedWeights::Of(std::shared_ptr
   KVASIR_RETURN_IF_ERROR(made->Build(team));
   held[made->model_.get()] = made;
   return std::shared_ptr<const StripedWeights>(made);
+}
+
+int64_t StripedWeights::WeightBytes(const Model& model) {
+  const auto bytes = static_cast<int64_t>(model.weight_bytes);
+  const Tensor& output = model.weights.output;
+  const bool twice = output.data == model.weights.token_embd.data && IsStriped(output);
+  return bytes + (twice ? Bytes(output) : 0);
 }
 
 int64_t StripedWeights::HeldBytes() { return held_bytes.load(); }

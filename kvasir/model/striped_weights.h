@@ -19,6 +19,9 @@ class StripedWeights {
   // All who ask for a model's while they are held share them. Thread-safe. Errors: kOutOfMemory.
   static Result<std::shared_ptr<const StripedWeights>> Of(std::shared_ptr<const Model> model,
                                                           ThreadTeam& team);
+  // What a model's weights come to when they are striped: the bytes of its tensors, and, where the
+  // output matrix is the embeddings, those of its stripes beside the rows.
+  static int64_t WeightBytes(const Model& model);
   // Bytes that all models' stripes hold in this process.
   static int64_t HeldBytes();
 
