@@ -1,7 +1,8 @@
 #!/bin/sh
 # Measures the recipes on the reference model and writes docs/results.md:
 #   scripts/results.sh [MODEL [FILE]]
-# LENGTHS, CASES_4096, CASES_16384 and THREADS may be set in the environment.
+# LENGTHS, CASES_4096, CASES_16384 (cases of each task; 0 = no tasks) and THREADS may be set in the
+# environment.
 set -eu
 cd "$(dirname "$0")/.."
 model=${1:-models/kvasir-ref.gguf}
@@ -22,7 +23,6 @@ q4_0(had)
 kivi:4
 kivi:2
 kvquant
-mikv
 turbo
 streaming:25%
 random:25%
@@ -42,9 +42,9 @@ razor
 duo
 snapkv:25%+int4h
 kvzip:25%+int4h
-quest:32
-lserve:32
-twolevel:32
+quest:64
+lserve:1024
+twolevel:1024
 '
 
 # The audit of all recipes at $1 tokens with $2 cases of each task; more flags follow.
@@ -58,8 +58,9 @@ audit() {
   done <<EOF
 $recipes
 EOF
+  [ "$cases" -eq 0 ] ||
+    set -- "$@" --tasks needle,multi_key --count "$cases" --task-length "$length"
   $kvasir audit -m "$model" -f "$work/$length.json" -t "${THREADS:-0}" -n 256 \
-    --tasks needle,multi_key --count "$cases" --task-length "$length" \
     --json "$work/audit-$length.json" --html "$work/audit-$length.html" "$@"
 }
 
@@ -73,7 +74,7 @@ is a document with eight questions and their answers at its end (\`kvasir tasks 
 a held-out seed); the last 256 tokens, which hold the questions, are fed one at a time.
 EOF
   for length in ${LENGTHS:-4096 16384}; do
-    eval "cases=\${CASES_$length:-4}"
+    eval "cases=\${CASES_$length:-3}"
     printf '\n## %s tokens\n\n```\n' "$length"
     audit "$length" "$cases" --no-baselines
     printf '```\n'
