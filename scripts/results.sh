@@ -71,7 +71,8 @@ EOF
 Every recipe on the reference model ([models/README.md](../models/README.md)), made by
 \`scripts/results.sh\` on $(date -u +%Y-%m-%d). What each figure means: [audit.md](audit.md). The text
 is a document with eight questions and their answers at its end (\`kvasir tasks make --task shared\`,
-a held-out seed); the last 256 tokens, which hold the questions, are fed one at a time.
+a held-out seed); the last 256 tokens, which hold the questions, are fed one at a time. \`streaming:25%\` and \`random:25%\` are the trivial baselines of the recipes that keep a
+quarter of the tokens, and of the formats near four bits.
 EOF
   for length in ${LENGTHS:-4096 16384}; do
     eval "cases=\${CASES_$length:-3}"
