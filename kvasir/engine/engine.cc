@@ -288,11 +288,9 @@ bool SessionImpl::ContextFull(int64_t n_token) const {
 
 bool SessionImpl::HasRoom(int64_t n_token) const {
   if (ContextFull(n_token)) return false;
-  // Slabs grow by up to 2 MiB at a time, for every size of block; small limits bear less.
-  const int64_t slack = std::clamp(shared_->ledger.limit() / 8, int64_t{1} << 20, int64_t{8} << 20);
   const KvPolicy& policy = *shared_->policy;
   return shared_->ledger.limit() == 0 ||
-         shared_->ledger.available() >= policy.forecast_bytes(n_token, n_token) + slack;
+         shared_->ledger.available() >= policy.forecast_bytes(n_token, n_token) + RoomSlack(shared_->ledger.limit());
 }
 
 Status SessionImpl::EnsureRoom(int64_t n_token) {
@@ -310,8 +308,8 @@ Status SessionImpl::EnsureRoom(int64_t n_token) {
     return Status::Ok();
   }
   for (int round = 0; !HasRoom(n_token) && round < 8; ++round) {
-    // Where nothing is left to give, the tokens may fit all the same.
-    if (!run_->MakeRoom(*cache_).ok()) break;
+    KVASIR_ASSIGN_OR_RETURN(const bool gave, run_->MakeRoom(*cache_));
+    if (!gave) break;  // the tokens may fit all the same
   }
   return Status::Ok();
 }

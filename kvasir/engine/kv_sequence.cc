@@ -56,13 +56,12 @@ KvSequence::KvSequence(Runtime& runtime, std::shared_ptr<const KvPolicy> policy)
 }
 
 Status KvSequence::EnsureRoom(int64_t n_token) {
-  // Slabs grow by up to 2 MiB at a time, for every size of block.
-  constexpr int64_t kSlack = int64_t{8} << 20;
   const ByteLedger& ledger = runtime_.ledger();
   if (ledger.limit() == 0 || !policy_->makes_room() || tokens_.empty()) return Status::Ok();
-  const int64_t needed = policy_->forecast_bytes(n_token, n_token) + kSlack;
+  const int64_t needed = policy_->forecast_bytes(n_token, n_token) + RoomSlack(ledger.limit());
   for (int round = 0; ledger.available() < needed && round < 8; ++round) {
-    KVASIR_RETURN_IF_ERROR(run_->MakeRoom(cache_));
+    KVASIR_ASSIGN_OR_RETURN(const bool gave, run_->MakeRoom(cache_));
+    if (!gave) break;  // the tokens may fit all the same
   }
   return Status::Ok();
 }

@@ -23,6 +23,10 @@ int64_t ProcessBytesBeside(const Model& model) {
   return bytes;
 }
 
+int64_t RoomSlack(int64_t memory_limit) {
+  return std::clamp(memory_limit / 8, int64_t{1} << 20, int64_t{8} << 20);
+}
+
 Result<std::unique_ptr<Runtime>> Runtime::Create(std::shared_ptr<const Model> model,
                                                  const RuntimeOptions& options, ThreadTeam& team) {
   std::unique_ptr<Runtime> runtime(new Runtime(std::move(model), options));

@@ -26,6 +26,10 @@ struct RuntimeOptions {
 // few megabytes that text handling comes to need. Of `weight_bytes`, what is mapped is left out.
 int64_t ProcessBytesBeside(const Model& model);
 
+// What stays free beside the next chunk's own bytes before a rule that makes room acts: slabs grow by
+// up to 2 MiB at a time, for every size of block, and small limits bear less.
+int64_t RoomSlack(int64_t memory_limit);
+
 // Not thread-safe.
 class Runtime {
  public:

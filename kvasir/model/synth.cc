@@ -9,6 +9,7 @@
 #include <numbers>
 #include <set>
 
+#include "kvasir/core/random.h"
 #include "kvasir/core/thread_team.h"
 #include "kvasir/kernels/matmul.h"
 #include "kvasir/model/gguf_layout.h"
@@ -18,33 +19,13 @@ namespace {
 
 constexpr float kLogitDeviation = 2.5f;
 
-// SplitMix64: one multiply chain a draw, any seed.
-class Random {
- public:
-  explicit Random(uint64_t seed) : state_(seed) {}
-  uint64_t Next() {
-    uint64_t z = (state_ += 0x9E3779B97F4A7C15u);
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-    return z ^ (z >> 31);
-  }
-  // Mean 0, deviation 1, bell-shaped: the sum of four 16-bit draws.
-  float NextNormal() {
-    const uint64_t z = Next();
-    const auto sum = static_cast<int32_t>((z & 0xFFFF) + ((z >> 16) & 0xFFFF) +
-                                          ((z >> 32) & 0xFFFF) + (z >> 48));
-    constexpr float kDeviation = 65536.0f * 0.57735027f;  // sqrt(4 / 12)
-    return static_cast<float>(sum - 2 * 65535) / kDeviation;
-  }
-
- private:
-  uint64_t state_;
-};
-
-uint64_t HashName(std::string_view name) {
-  uint64_t hash = 0xCBF29CE484222325u;  // FNV-1a
-  for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001B3u;
-  return hash;
+// Mean 0, deviation 1, bell-shaped: the sum of four 16-bit draws.
+float NextNormal(SplitMix64& random) {
+  const uint64_t z = random.Next();
+  const auto sum = static_cast<int32_t>((z & 0xFFFF) + ((z >> 16) & 0xFFFF) + ((z >> 32) & 0xFFFF) +
+                                        (z >> 48));
+  constexpr float kDeviation = 65536.0f * 0.57735027f;  // sqrt(4 / 12)
+  return static_cast<float>(sum - 2 * 65535) / kDeviation;
 }
 
 // The type that a row of `cols` can have.
@@ -119,15 +100,15 @@ class Synth {
   }
 
   uint64_t Seed(std::string_view name) const {
-    return Random(options_.seed ^ HashName(name)).Next();
+    return SplitMix64(options_.seed ^ HashText(name)).Next();
   }
 
   void AddVector(const std::string& name, int64_t n, float mean, float deviation) {
-    Random random(Seed(name));
+    SplitMix64 random(Seed(name));
     std::vector<float> values(static_cast<size_t>(n));
-    for (float& value : values) value = mean * (1.0f + deviation * random.NextNormal());
+    for (float& value : values) value = mean * (1.0f + deviation * NextNormal(random));
     if (mean == 0.0f) {
-      for (float& value : values) value = deviation * random.NextNormal();
+      for (float& value : values) value = deviation * NextNormal(random);
     }
     writer_.AddTensor(name, TensorType::kF32, {values.size()}, std::as_bytes(std::span(values)));
   }
@@ -158,8 +139,8 @@ class Synth {
       const int64_t n = std::min(chunk, rows - begin);
       team.Run(n, [&](int64_t i, int thread) {
         float* row = values.data() + thread * cols;
-        Random random(seed + static_cast<uint64_t>(begin + i) * 0xD1342543DE82EF95u);
-        for (int64_t c = 0; c < cols; ++c) row[c] = deviation * random.NextNormal();
+        SplitMix64 random(seed + static_cast<uint64_t>(begin + i) * 0xD1342543DE82EF95u);
+        for (int64_t c = 0; c < cols; ++c) row[c] = deviation * NextNormal(random);
         QuantizeRow(type, row, out.data() + static_cast<size_t>(i) * row_bytes, cols);
       });
       KVASIR_RETURN_IF_ERROR(sink(std::span(out).first(static_cast<size_t>(n) * row_bytes)));

@@ -557,7 +557,7 @@ Status PolicyRun::Seal(SequenceCache& cache) {
   return First(status);
 }
 
-Status PolicyRun::MakeRoom(SequenceCache& cache) {
+Result<bool> PolicyRun::MakeRoom(SequenceCache& cache) {
   KVASIR_ASSIGN_OR_RETURN(const bool gave,
                           GiveUp(
                               [&](const SegmentList& list, std::vector<int32_t>* kept) {
@@ -568,9 +568,8 @@ Status PolicyRun::MakeRoom(SequenceCache& cache) {
                                 return Status::Ok();
                               },
                               cache));
-  if (!gave) return Status::OutOfMemory("nothing is left that could be evicted");
-  cut_pos_ = n_pos_;
-  return Status::Ok();
+  if (gave) cut_pos_ = n_pos_;
+  return gave;
 }
 
 Status PolicyRun::Forget(int32_t begin, int32_t end, SequenceCache& cache) {

@@ -51,13 +51,13 @@ class PolicyRun final : public LayerObserver {
   // budget; kOutOfMemory, and then every list is whole, cut or not.
   Status EndChunk(SequenceCache& cache);
 
-  // Lets tokens go by the recipe's overflow rule, in every full layer. Errors: kOutOfMemory when
-  // what stays cannot be copied, or when lists are too short to give anything.
-  Status MakeRoom(SequenceCache& cache);
+  // Lets tokens go by the recipe's overflow rule, in every full layer; false when lists are too
+  // short to give anything. Errors: kOutOfMemory when what stays cannot be copied.
+  Result<bool> MakeRoom(SequenceCache& cache);
 
   // Lets the tokens at positions [begin, end) go in every full layer: whole turns of a
   // conversation. The rest is not judged by it, so rewinding to any of it stays possible. Errors:
-  // as MakeRoom.
+  // kOutOfMemory when what stays cannot be copied.
   Status Forget(int32_t begin, int32_t end, SequenceCache& cache);
 
   // Whether Replay must run between the last chunk of the prompt and its EndChunk.

@@ -43,6 +43,8 @@ class RawWorld {
     auto parsed = Recipe::Parse(recipe);
     EXPECT_TRUE(parsed.ok()) << recipe << ": " << parsed.status().ToString();
     auto policy = KvPolicy::Compile(*parsed, target);
+    // Attention on codes rounds queries.
+    if (policy.ok() && (*policy)->codec_k != nullptr) attention_bound_ = 5e-4;
     EXPECT_TRUE(policy.ok()) << recipe << ": " << policy.status().ToString();
     cache_ = std::make_unique<SequenceCache>(shape_, (*policy)->k_format(), (*policy)->v_format(),
                                              arena_);
@@ -163,11 +165,11 @@ class RawWorld {
       for (size_t t = 0; t < weight.size(); ++t) {
         for (int j = 0; j < d; ++j) want[j] += weight[t] / sum * v[t * d + j];
       }
-      // Attention on codes rounds queries.
-      for (int j = 0; j < d; ++j) ASSERT_NEAR(out[h * d + j], want[j], 5e-4) << "head " << h;
+      for (int j = 0; j < d; ++j) ASSERT_NEAR(out[h * d + j], want[j], attention_bound_);
     }
   }
 
+  double attention_bound_ = 1e-4;
   CacheShape shape_;
   Rope rope_;
   std::vector<float> q_, k_, v_;
@@ -274,7 +276,8 @@ TEST(Renumber, OverflowRulesCloseRanksToo) {
     RawWorld w(recipe);
     for (int i = 0; i < 5; ++i) {
       ASSERT_TRUE(w.Chunk(RunPhase::kPrefill, 60, i == 4).ok());
-      ASSERT_TRUE(w.run().MakeRoom(w.cache()).ok());
+      const Result<bool> gave = w.run().MakeRoom(w.cache());
+      ASSERT_TRUE(gave.ok() && *gave);
       w.Check(1e-2);
     }
     EXPECT_LT(w.cache().next_angle(), 200);

@@ -1,17 +1,9 @@
 // A fixed random number per (layer, kv head, position): the baseline every scorer must beat.
+#include "kvasir/core/random.h"
 #include "kvasir/policy/scorer.h"
 
 namespace kvasir {
 namespace {
-
-// SplitMix64's finaliser: a bijection that spreads every bit.
-uint64_t Mix(uint64_t x) {
-  x ^= x >> 30;
-  x *= 0xbf58476d1ce4e5b9u;
-  x ^= x >> 27;
-  x *= 0x94d049bb133111ebu;
-  return x ^ x >> 31;
-}
 
 class Random final : public Scorer {
  public:
@@ -19,11 +11,11 @@ class Random final : public Scorer {
   bool is_static() const override { return true; }
   Status Score(const ScoreContext& context, int kv_head, AttendScratch&,
                HeadScores* scores) const override {
-    const uint64_t head = Mix(seed_ << 32 ^ static_cast<uint64_t>(context.layer) << 16 ^
+    const uint64_t head = Mix64(seed_ << 32 ^ static_cast<uint64_t>(context.layer) << 16 ^
                               static_cast<uint64_t>(kv_head));
     const std::vector<int32_t> pos = context.list(kv_head).AllPositions();
     for (size_t i = 0; i < pos.size(); ++i) {
-      const uint64_t bits = Mix(head + 0x9e3779b97f4a7c15u * (static_cast<uint64_t>(pos[i]) + 1));
+      const uint64_t bits = Mix64(head + 0x9e3779b97f4a7c15u * (static_cast<uint64_t>(pos[i]) + 1));
       scores->at[i] = static_cast<float>(bits >> 40) * 0x1p-24f;
     }
     return Status::Ok();
