@@ -29,4 +29,4 @@ done
 
 printf '\n$ kvasir audit -m %s -f %s --kv int4h --kv keydiff:2048\n' "$model" "$work/chat.json"
 exec $kvasir audit -m "$model" -f "$work/chat.json" -n 96 --kv int4h --kv "keydiff:2048" \
-  --no-baselines --html "$work/audit.html"
+  --html "$work/audit.html"
