@@ -13,6 +13,7 @@ namespace kvasir {
 namespace {
 
 constexpr int kTokens = 4096, kDim = 128, kRows = 4;
+constexpr IndexRange kAll[] = {{0, kTokens}};
 
 struct Bench {
   Bench()
@@ -79,7 +80,7 @@ void Attend(benchmark::State& state, const CodecInfo* info) {
   const StateView states = MakeStateView(memory.data(), kRows, kDim);
   for (auto _ : state) {
     ResetStates(states);
-    if (!segment.Attend(rows, 0, kTokens, 0, scratch, states).ok()) state.SkipWithError("attend");
+    if (!segment.Attend(rows, kAll, 0, scratch, states).ok()) state.SkipWithError("attend");
     benchmark::DoNotOptimize(memory.data());
   }
   state.SetItemsProcessed(state.iterations() * kTokens);

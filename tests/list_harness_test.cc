@@ -508,8 +508,8 @@ class ListHarness {
       ASSERT_TRUE(range.begin >= last && range.begin < range.end && range.end <= b.plain.n());
       last = range.end;
       std::fill(read.begin() + range.begin, read.begin() + range.end, true);
-      ASSERT_TRUE(b.list.AttendRange(rows.rows(), range.begin, range.end, scratch, states).ok());
     }
+    ASSERT_TRUE(b.list.AttendRanges(rows.rows(), ranges, scratch, states).ok());
     const auto reads = [&](int64_t t) { return read[t]; };
     std::vector<float> out(queries.size() * setting_.head_dim);
     FinishStates(states, setting_.head_dim, out.data(), setting_.head_dim);

@@ -77,25 +77,28 @@ Status CodedSegment::LoadAttendTiles(int64_t first, int n, AttendScratch& scratc
   return v_->LoadRotatedTiles(first, n, scratch.v_tiles(), &run->v_format, run->v);
 }
 
-Status CodedSegment::Attend(const QueryRows& rows, int64_t begin, int64_t end, int lane,
+Status CodedSegment::Attend(const QueryRows& rows, std::span<const IndexRange> ranges, int lane,
                             AttendScratch& scratch, const StateView& states) const {
   const QueryRows rotated = Rotated(rows, k_->rotation(), scratch);
   const ChannelRotation* rotation = v_->rotation();
-  if (rotation == nullptr) return Segment::Attend(rotated, begin, end, lane, scratch, states);
+  if (rotation == nullptr) return Segment::Attend(rotated, ranges, lane, scratch, states);
   // Rows that see nothing keep their bits.
   std::array<float*, AttendScratch::kMaxRows> seeing;
   size_t n_seeing = 0;
   for (int r = 0; r < rows.n_row; ++r) {
     const int32_t p = rows.pos[r];
     const int64_t from = rows.window > 0 ? pos_.CountBelow(p - rows.window + 1) : 0;
-    const int64_t to = std::min(end, pos_.CountBelow(p + 1));
-    const bool sees_sinks = begin < std::min(to, pos_.CountBelow(rows.sinks));
-    if (sees_sinks || std::max(begin, from) < to) {
+    const int64_t seen = pos_.CountBelow(p + 1), sinks = pos_.CountBelow(rows.sinks);
+    const auto sees = [&](const IndexRange& range) {
+      const int64_t to = std::min(range.end, seen);
+      return range.begin < std::min(to, sinks) || std::max(range.begin, from) < to;
+    };
+    if (std::any_of(ranges.begin(), ranges.end(), sees)) {
       seeing[n_seeing++] = states.acc + int64_t{r} * states.d_pad;
     }
   }
   for (size_t i = 0; i < n_seeing; ++i) rotation->Forward(seeing[i]);
-  Status status = Segment::Attend(rotated, begin, end, lane, scratch, states);
+  Status status = Segment::Attend(rotated, ranges, lane, scratch, states);
   for (size_t i = 0; i < n_seeing; ++i) rotation->Backward(seeing[i]);
   return status;
 }

@@ -69,8 +69,8 @@ class CodedSegment : public Segment {
   Status LoadTiles(int64_t first, int n, AttendScratch& scratch, TileRun* run) const override;
   // Work on rotated tiles as they are: the queries are rotated once a call, and so are, there and
   // back, the accumulators of the rows that see any of the tokens.
-  Status Attend(const QueryRows& rows, int64_t begin, int64_t end, int lane, AttendScratch& scratch,
-                const StateView& states) const override;
+  Status Attend(const QueryRows& rows, std::span<const IndexRange> ranges, int lane,
+                AttendScratch& scratch, const StateView& states) const override;
   Status VisitWeights(const QueryRows& rows, const RowNorm* norms, int64_t begin, int64_t end,
                       AttendScratch& scratch, const WeightSink& sink) const override;
 

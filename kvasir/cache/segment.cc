@@ -30,6 +30,9 @@ uint16_t RunBits(int64_t begin, int64_t end) {
   return a < b ? static_cast<uint16_t>((1u << b) - (1u << a)) : uint16_t{0};
 }
 
+// The last position that a window ending at p does not reach.
+int32_t FloorOf(const QueryRows& rows, int32_t p) { return rows.window > 0 ? p - rows.window : -1; }
+
 // Replaces half-precision tiles by f32 copies in scratch.
 void UnpackTiles(int n, int head_dim, AttendScratch& scratch, TileRun* run) {
   const AttendKernels& kernels = ActiveAttendKernels();
@@ -164,107 +167,197 @@ int64_t AttendScratch::Bytes(int head_dim) {
          int64_t{kMaxRows} * (2 * head_dim + 4 * MaxGroups(head_dim));
 }
 
-// A group of tiles, loaded, with its mask.
-struct Segment::Step {
-  int64_t first_token;  // of the first tile
+// Tiles next to each other, and which of their tokens are asked for.
+struct Segment::Piece {
+  int64_t first_tile;
   int n_tile;
-  TileRun run;
-  bool in_place = false;              // tiles are read where they lie
-  bool hidden = false;                // no row sees any token
-  const uint16_t* visible = nullptr;  // (n_row, n_tile); null = every row sees every token
+  int64_t from, to;  // tokens
+
+  int64_t first_token() const { return first_tile * kTileTokens; }
 };
 
-// Prepares the step that starts with the tile holding `token`; loads nothing if it is hidden.
-Status Segment::NextStep(const QueryRows& rows, int64_t begin, int64_t end, AttendScratch& scratch,
-                         int64_t token, Step* step) const {
-  const int64_t first_tile = token / kTileTokens;
-  const AttendLimit limit = AttendLimitFrom(first_tile);
-  const int cap = limit.in_place && rows.n_row <= kFewRows ? TileRun::kMaxTiles : kRebuiltTiles;
-  const int64_t last_tile = std::min((end - 1) / kTileTokens, limit.end - 1);
-  const int n_tile = static_cast<int>(std::min<int64_t>(cap, last_tile - first_tile + 1));
-  step->in_place = limit.in_place;
-  step->first_token = first_tile * kTileTokens;
-  step->n_tile = n_tile;
-  const int64_t from = std::max(begin, step->first_token);
-  const int64_t to = std::min(end, step->first_token + n_tile * kTileTokens);
-  const int32_t low = pos_[from], high = pos_[to - 1];
-  const auto floor_of = [&](int32_t p) { return rows.window > 0 ? p - rows.window : -1; };
-  step->hidden = low > rows.pos_max || (high <= floor_of(rows.pos_min) && low >= rows.sinks);
-  if (step->hidden) return Status::Ok();
+// What is still to be read of some ranges.
+class Segment::TileCursor {
+ public:
+  explicit TileCursor(std::span<const IndexRange> ranges) : ranges_(ranges) { Enter(); }
 
-  const bool whole = from == step->first_token && to == step->first_token + n_tile * kTileTokens;
-  if (!whole || high > rows.pos_min || low <= floor_of(rows.pos_max)) {
-    uint16_t* visible = scratch.visible();
-    for (int r = 0; r < rows.n_row; ++r) {
-      // Positions ascend, so a row sees one run of tokens, and another of sinks before it.
-      const int32_t p = rows.pos[r];
-      const int64_t seen_from = std::max(from, pos_.CountBelow(floor_of(p) + 1));
-      const int64_t seen_to = std::min(to, pos_.CountBelow(p + 1));
-      const int64_t sinks_to = std::min(seen_to, pos_.CountBelow(rows.sinks));
-      for (int i = 0; i < n_tile; ++i) {
-        const int64_t base = step->first_token + i * kTileTokens;
-        visible[r * n_tile + i] =
-            RunBits(seen_from - base, seen_to - base) | RunBits(from - base, sinks_to - base);
-      }
+  bool done() const { return ranges_.empty(); }
+  int64_t tile() const { return token_ / kTileTokens; }
+  // Takes up to n_tile tiles, none from `end_tile` on; does not leave the present range.
+  Piece Take(int n_tile, int64_t end_tile) {
+    const int64_t first = tile();
+    const int64_t last = std::min((ranges_[0].end - 1) / kTileTokens, end_tile - 1);
+    const auto n = static_cast<int>(std::min<int64_t>(n_tile, last - first + 1));
+    const int64_t from = token_;
+    token_ = std::min(ranges_[0].end, (first + n) * kTileTokens);
+    const Piece piece = {first, n, from, token_};
+    if (token_ == ranges_[0].end) {
+      ranges_ = ranges_.subspan(1);
+      Enter();
     }
-    step->visible = visible;
+    return piece;
   }
-  return LoadAttendTiles(first_tile, n_tile, scratch, &step->run);
+
+ private:
+  void Enter() {
+    while (!ranges_.empty() && ranges_[0].begin >= ranges_[0].end) ranges_ = ranges_.subspan(1);
+    if (!ranges_.empty()) token_ = ranges_[0].begin;
+  }
+
+  std::span<const IndexRange> ranges_;
+  int64_t token_ = 0;
+};
+
+// A group of tiles, loaded, with its mask.
+struct Segment::Step {
+  int n_tile = 0;
+  int64_t first_token[TileRun::kMaxTiles];  // of each tile
+  IndexRange tokens;                        // from the first to the last that is asked for
+  TileRun run;
+  bool in_place = false;              // tiles are read where they lie
+  const uint16_t* visible = nullptr;  // (n_row, kMaxTiles); null = every row sees every token
+
+  bool hidden() const { return n_tile == 0; }
+  int stride() const { return n_tile * kTileTokens; }
+  const uint16_t* VisibleTo(int row) const {
+    return visible == nullptr ? nullptr : visible + row * TileRun::kMaxTiles;
+  }
+  // The biases of its tokens, side by side in `out`; null where the segment has none.
+  const float* Bias(const float* of_segment, float* out) const {
+    if (of_segment == nullptr) return nullptr;
+    for (int i = 0; i < n_tile; ++i) {
+      std::copy_n(of_segment + first_token[i], kTileTokens, out + i * kTileTokens);
+    }
+    return out;
+  }
+};
+
+bool Segment::Hides(const QueryRows& rows, const Piece& piece) const {
+  const int32_t low = pos_[piece.from], high = pos_[piece.to - 1];
+  return low > rows.pos_max || (high <= FloorOf(rows, rows.pos_min) && low >= rows.sinks);
 }
 
-// Keys to bring nearer during `step`: those of as many tiles after it, which the same thread will
-// most likely ask for next, in this call or another; null if none lie in memory.
-const TileRun* Segment::KeysAfter(const Step& step, AttendScratch& scratch, TileRun* run) const {
-  const int64_t first = step.first_token / kTileTokens + step.n_tile;
-  const int64_t n_held = (n_kv() + kTileTokens - 1) / kTileTokens;
-  if (first >= n_held) return nullptr;
-  const AttendLimit limit = AttendLimitFrom(first);
-  const int64_t n = std::min<int64_t>(step.n_tile, std::min(n_held, limit.end) - first);
-  if (!limit.in_place || !LoadAttendTiles(first, static_cast<int>(n), scratch, run).ok()) {
-    return nullptr;
+bool Segment::SeesWhole(const QueryRows& rows, const Piece& piece) const {
+  return piece.from == piece.first_token() &&
+         piece.to == piece.first_token() + piece.n_tile * kTileTokens &&
+         pos_[piece.to - 1] <= rows.pos_min && pos_[piece.from] > FloorOf(rows, rows.pos_max);
+}
+
+// visible[r * kMaxTiles + i] = tokens of tile i of the piece that row r sees.
+void Segment::MarkVisible(const QueryRows& rows, const Piece& piece, uint16_t* visible) const {
+  for (int r = 0; r < rows.n_row; ++r) {
+    // Positions ascend, so a row sees one run of tokens, and another of sinks before it.
+    const int32_t p = rows.pos[r];
+    const int64_t seen_from = std::max(piece.from, pos_.CountBelow(FloorOf(rows, p) + 1));
+    const int64_t seen_to = std::min(piece.to, pos_.CountBelow(p + 1));
+    const int64_t sinks_to = std::min(seen_to, pos_.CountBelow(rows.sinks));
+    for (int i = 0; i < piece.n_tile; ++i) {
+      const int64_t base = piece.first_token() + i * kTileTokens;
+      visible[r * TileRun::kMaxTiles + i] =
+          RunBits(seen_from - base, seen_to - base) | RunBits(piece.from - base, sinks_to - base);
+    }
   }
-  for (int64_t i = n; i < step.n_tile; ++i) {
+}
+
+// Points run's tiles from `at` on at those of a piece, which must be read in the way of those
+// before.
+Status Segment::LoadPiece(const Piece& piece, int at, AttendScratch& scratch, TileRun* run) const {
+  if (at == 0) return LoadAttendTiles(piece.first_tile, piece.n_tile, scratch, run);
+  TileRun more;
+  KVASIR_RETURN_IF_ERROR(LoadAttendTiles(piece.first_tile, piece.n_tile, scratch, &more));
+  if (more.k_code != nullptr) {
+    std::copy_n(more.k_codes, piece.n_tile, run->k_codes + at);
+  } else {
+    std::copy_n(more.k, piece.n_tile, run->k + at);
+  }
+  if (more.v_code != nullptr) {
+    std::copy_n(more.v_codes, piece.n_tile, run->v_codes + at);
+  } else {
+    std::copy_n(more.v, piece.n_tile, run->v + at);
+  }
+  return Status::Ok();
+}
+
+// Prepares the next step; loads nothing if all of it is hidden. Tiles that are read where they lie
+// come together from several ranges: one alone keeps neither arithmetic nor memory busy.
+Status Segment::NextStep(const QueryRows& rows, AttendScratch& scratch, TileCursor* cursor,
+                         Step* step) const {
+  const AttendLimit limit = AttendLimitFrom(cursor->tile());
+  const int cap = limit.in_place && rows.n_row <= kFewRows ? TileRun::kMaxTiles : kRebuiltTiles;
+  step->in_place = limit.in_place;
+  do {
+    const Piece piece = cursor->Take(cap - step->n_tile, limit.end);
+    if (Hides(rows, piece)) continue;
+    if (step->visible == nullptr && !SeesWhole(rows, piece)) {
+      std::fill_n(scratch.visible(), rows.n_row * TileRun::kMaxTiles, uint16_t{0xffff});
+      step->visible = scratch.visible();
+    }
+    if (step->visible != nullptr) MarkVisible(rows, piece, scratch.visible() + step->n_tile);
+    KVASIR_RETURN_IF_ERROR(LoadPiece(piece, step->n_tile, scratch, &step->run));
+    if (step->n_tile == 0) step->tokens.begin = piece.from;
+    step->tokens.end = piece.to;
+    for (int i = 0; i < piece.n_tile; ++i) {
+      step->first_token[step->n_tile++] = piece.first_token() + i * kTileTokens;
+    }
+  } while (limit.in_place && step->n_tile < cap && !cursor->done() && cursor->tile() < limit.end);
+  return Status::Ok();
+}
+
+// Keys to bring nearer during `step`: those of as many tiles after it, of this call or, at its end,
+// those that the same thread will most likely ask for next; null if none lie in memory.
+const TileRun* Segment::KeysAfter(const Step& step, const TileCursor& next, AttendScratch& scratch,
+                                  TileRun* run) const {
+  const int64_t n_held = (n_kv() + kTileTokens - 1) / kTileTokens;
+  const IndexRange rest = {step.first_token[step.n_tile - 1] + kTileTokens, n_kv()};
+  TileCursor cursor = next.done() ? TileCursor({&rest, 1}) : next;
+  if (cursor.done()) return nullptr;
+  const AttendLimit limit = AttendLimitFrom(cursor.tile());
+  if (!limit.in_place) return nullptr;
+  int n = 0;
+  while (n < step.n_tile && !cursor.done() && cursor.tile() < limit.end) {
+    const Piece piece = cursor.Take(step.n_tile - n, std::min(n_held, limit.end));
+    if (!LoadPiece(piece, n, scratch, run).ok()) return nullptr;
+    n += piece.n_tile;
+  }
+  for (; n < step.n_tile; ++n) {
     if (run->k_code != nullptr) {
-      run->k_codes[i] = run->k_codes[0];
+      run->k_codes[n] = run->k_codes[0];
     } else {
-      run->k[i] = run->k[0];
+      run->k[n] = run->k[0];
     }
   }
   return run;
 }
 
-Status Segment::Attend(const QueryRows& rows, int64_t begin, int64_t end, int lane,
+Status Segment::Attend(const QueryRows& rows, std::span<const IndexRange> ranges, int lane,
                        AttendScratch& scratch, const StateView& states) const {
   assert(rows.n_row <= AttendScratch::kMaxRows && rows.n_row == states.n_row);
   const AttendKernels& kernels = ActiveAttendKernels();
   CallQueries queries(rows, scratch);
-  for (int64_t token = begin; token < end;) {
+  float bias_of_step[TileRun::kMaxTiles * kTileTokens];
+  for (TileCursor cursor(ranges); !cursor.done();) {
     Step step;
-    KVASIR_RETURN_IF_ERROR(NextStep(rows, begin, end, scratch, token, &step));
-    token = step.first_token + step.n_tile * kTileTokens;
-    if (step.hidden) continue;
-    const int stride = step.n_tile * kTileTokens;
+    KVASIR_RETURN_IF_ERROR(NextStep(rows, scratch, &cursor, &step));
+    if (step.hidden()) continue;
+    const int stride = step.stride();
     Logits(queries, step.run, step.n_tile, step.in_place, scratch.logits());
-    // The lane of the first tile's first token, which may lie before `begin`.
-    const int tile_lane = static_cast<int>((lane + step.first_token - begin) & (kTileTokens - 1));
-    const float* tile_bias = bias() == nullptr ? nullptr : bias() + step.first_token;
+    const float* tile_bias = step.Bias(bias(), bias_of_step);
     for (int r = 0; r < rows.n_row; ++r) {
       float* x = scratch.logits() + r * stride;
       if (tile_bias != nullptr || rows.softcap > 0) {
         kernels.shape_row(x, step.n_tile, tile_bias, rows.softcap);
       }
-      const uint16_t* visible = step.visible == nullptr ? nullptr : step.visible + r * step.n_tile;
+      const uint16_t* visible = step.VisibleTo(r);
       const float max = kernels.max_row(x, step.n_tile, visible);
       if (max > states.exponent[r] + kExponentHeadroom) {
-        WeighRaisingRow(step.run, step.n_tile, visible, tile_lane, max, x, states.Rows(r, 1));
+        WeighRaisingRow(step.run, step.n_tile, visible, lane, max, x, states.Rows(r, 1));
       } else {
-        kernels.weigh_row(x, step.n_tile, visible, tile_lane, states.exponent[r],
-                          states.sum + r * 16);
+        kernels.weigh_row(x, step.n_tile, visible, lane, states.exponent[r], states.sum + r * 16);
       }
     }
     TileRun ahead;
     AddValues(step.run, 0, step.n_tile, scratch.logits(), stride, rows.n_row,
-              KeysAfter(step, scratch, &ahead), states.d_pad, states.acc);
+              KeysAfter(step, cursor, scratch, &ahead), states.d_pad, states.acc);
   }
   return Status::Ok();
 }
@@ -273,27 +366,23 @@ Status Segment::VisitWeights(const QueryRows& rows, const RowNorm* norms, int64_
                              int64_t end, AttendScratch& scratch, const WeightSink& sink) const {
   const AttendKernels& kernels = ActiveAttendKernels();
   CallQueries queries(rows, scratch);
-  for (int64_t token = begin; token < end;) {
+  float bias_of_step[TileRun::kMaxTiles * kTileTokens];
+  const IndexRange range = {begin, end};
+  for (TileCursor cursor({&range, 1}); !cursor.done();) {
     Step step;
-    KVASIR_RETURN_IF_ERROR(NextStep(rows, begin, end, scratch, token, &step));
-    token = step.first_token + step.n_tile * kTileTokens;
-    if (step.hidden) continue;
-    const int stride = step.n_tile * kTileTokens;
+    KVASIR_RETURN_IF_ERROR(NextStep(rows, scratch, &cursor, &step));
+    if (step.hidden()) continue;
     Logits(queries, step.run, step.n_tile, false, scratch.logits());
-    const float* tile_bias = bias() == nullptr ? nullptr : bias() + step.first_token;
+    const float* tile_bias = step.Bias(bias(), bias_of_step);
     for (int r = 0; r < rows.n_row; ++r) {
-      float* x = scratch.logits() + r * stride;
+      float* x = scratch.logits() + r * step.stride();
       if (tile_bias != nullptr || rows.softcap > 0) {
         kernels.shape_row(x, step.n_tile, tile_bias, rows.softcap);
       }
-      kernels.normalise_row(x, step.n_tile,
-                            step.visible == nullptr ? nullptr : step.visible + r * step.n_tile,
-                            norms[r].exponent, norms[r].inv_sum);
+      kernels.normalise_row(x, step.n_tile, step.VisibleTo(r), norms[r].exponent, norms[r].inv_sum);
     }
-    const int64_t from = std::max(begin, step.first_token);
-    const int64_t to = std::min(end, token);
-    sink(scratch.logits() + (from - step.first_token), stride, rows.n_row, from,
-         static_cast<int>(to - from));
+    sink(scratch.logits() + (step.tokens.begin - step.first_token[0]), step.stride(), rows.n_row,
+         step.tokens.begin, static_cast<int>(step.tokens.end - step.tokens.begin));
   }
   return Status::Ok();
 }

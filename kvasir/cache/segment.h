@@ -64,7 +64,12 @@ class AttendScratch {
   std::vector<int32_t> row_pos_;
 };
 
-// Up to kMaxTiles consecutive tiles of a segment, as pointers into it or into scratch. Where
+// Tokens [begin, end) of a segment, or of a list.
+struct IndexRange {
+  int64_t begin = 0, end = 0;
+};
+
+// Up to kMaxTiles tiles of a segment, as pointers into it or into scratch. Where
 // k_code or v_code is set, that side's tiles are k_codes or v_codes: the codes they are stored in.
 struct TileRun {
   static constexpr int kMaxTiles = 8;
@@ -105,10 +110,10 @@ class Segment {
   // (n_kv) base-2 logit bias per key; null = none.
   virtual const float* bias() const { return nullptr; }
 
-  // Merges tokens [begin, end) of the segment into `states`, continuing their chains.
-  //   lane  index of token `begin` in its list, modulo 16
+  // Merges the tokens of `ranges`, ascending and disjoint, into `states`, continuing their chains.
+  //   lane  index of the segment's first token in its list, modulo 16
   // Tokens that the mask hides add nothing. `states` is unchanged on error.
-  virtual Status Attend(const QueryRows& rows, int64_t begin, int64_t end, int lane,
+  virtual Status Attend(const QueryRows& rows, std::span<const IndexRange> ranges, int lane,
                         AttendScratch& scratch, const StateView& states) const;
 
   // The second pass, after all states have merged: normalised weights of tokens [begin, end).
@@ -142,10 +147,17 @@ class Segment {
   Positions pos_;
 
  private:
+  class TileCursor;
+  struct Piece;
   struct Step;
-  const TileRun* KeysAfter(const Step& step, AttendScratch& scratch, TileRun* run) const;
-  Status NextStep(const QueryRows& rows, int64_t begin, int64_t end, AttendScratch& scratch,
-                  int64_t token, Step* step) const;
+  Status LoadPiece(const Piece& piece, int at, AttendScratch& scratch, TileRun* run) const;
+  const TileRun* KeysAfter(const Step& step, const TileCursor& next, AttendScratch& scratch,
+                           TileRun* run) const;
+  bool Hides(const QueryRows& rows, const Piece& piece) const;
+  bool SeesWhole(const QueryRows& rows, const Piece& piece) const;
+  void MarkVisible(const QueryRows& rows, const Piece& piece, uint16_t* visible) const;
+  Status NextStep(const QueryRows& rows, AttendScratch& scratch, TileCursor* cursor,
+                  Step* step) const;
 };
 
 }  // namespace kvasir

@@ -17,9 +17,9 @@ class PrefixSegment final : public Segment {
   int64_t bytes() const override { return whole_->bytes(); }
   const float* bias() const override { return whole_->bias(); }
   bool tiles_in_place() const override { return whole_->tiles_in_place(); }
-  Status Attend(const QueryRows& rows, int64_t begin, int64_t end, int lane, AttendScratch& scratch,
-                const StateView& states) const override {
-    return whole_->Attend(rows, begin, end, lane, scratch, states);
+  Status Attend(const QueryRows& rows, std::span<const IndexRange> ranges, int lane,
+                AttendScratch& scratch, const StateView& states) const override {
+    return whole_->Attend(rows, ranges, lane, scratch, states);
   }
   Status VisitWeights(const QueryRows& rows, const RowNorm* norms, int64_t begin, int64_t end,
                       AttendScratch& scratch, const WeightSink& sink) const override {
@@ -92,12 +92,34 @@ Status SegmentList::AttendSpan(const QueryRows& rows, int64_t span, AttendScratc
                      std::min(n_kv(), (span + 1) * kSpanTokens - n_released_), scratch, states);
 }
 
-Status SegmentList::AttendRange(const QueryRows& rows, int64_t begin, int64_t end,
-                                AttendScratch& scratch, const StateView& states) const {
-  return ForRange(begin, end, [&](const Segment& s, int64_t from, int64_t to, int64_t index) {
-    const int lane = static_cast<int>((index + n_released_) % kTileTokens);
-    return s.Attend(rows, from, to, lane, scratch, states);
-  });
+Status SegmentList::AttendRanges(const QueryRows& rows, std::span<const IndexRange> ranges,
+                                 AttendScratch& scratch, const StateView& states) const {
+  constexpr size_t kMaxParts = 64;  // handed to a segment at once
+  IndexRange parts[kMaxParts];
+  int64_t base = 0;
+  const auto attend = [&](const Segment& segment) {
+    const int64_t end = base + segment.n_kv();
+    const int lane = static_cast<int>((base + n_released_) % kTileTokens);
+    while (!ranges.empty() && ranges[0].begin < end) {
+      size_t n = 0;
+      bool ends_beyond = false;
+      while (n < kMaxParts && !ends_beyond && !ranges.empty() && ranges[0].begin < end) {
+        parts[n] = {std::max(ranges[0].begin, base) - base, std::min(ranges[0].end, end) - base};
+        if (parts[n].begin < parts[n].end) ++n;
+        ends_beyond = ranges[0].end > end;
+        if (!ends_beyond) ranges = ranges.subspan(1);
+      }
+      KVASIR_RETURN_IF_ERROR(segment.Attend(rows, {parts, n}, lane, scratch, states));
+      if (ends_beyond) break;
+    }
+    base = end;
+    return Status::Ok();
+  };
+  for (const auto& segment : sealed_) {
+    if (ranges.empty()) return Status::Ok();
+    KVASIR_RETURN_IF_ERROR(attend(*segment));
+  }
+  return attend(tail_);
 }
 
 Status SegmentList::Attend(const QueryRows& rows, AttendScratch& scratch,

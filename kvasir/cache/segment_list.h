@@ -43,9 +43,15 @@ class SegmentList {
                     const StateView& states) const;
   // All spans, left to right, into `states`.
   Status Attend(const QueryRows& rows, AttendScratch& scratch, const StateView& states) const;
-  // Held tokens [begin, end) as one chain, into `states`: what selectors read.
+  // Held tokens of `ranges`, ascending and disjoint, as one chain, into `states`: what selectors
+  // read.
+  Status AttendRanges(const QueryRows& rows, std::span<const IndexRange> ranges,
+                      AttendScratch& scratch, const StateView& states) const;
   Status AttendRange(const QueryRows& rows, int64_t begin, int64_t end, AttendScratch& scratch,
-                     const StateView& states) const;
+                     const StateView& states) const {
+    const IndexRange range = {begin, end};
+    return AttendRanges(rows, {&range, 1}, scratch, states);
+  }
   // Normalised weights of every held token; `first` of the sink is an index into the list.
   Status VisitWeights(const QueryRows& rows, const RowNorm* norms, AttendScratch& scratch,
                       const WeightSink& sink) const;

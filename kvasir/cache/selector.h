@@ -10,10 +10,6 @@
 
 namespace kvasir {
 
-struct IndexRange {
-  int64_t begin = 0, end = 0;  // indices into a SegmentList
-};
-
 // Page summaries and the choice made from them, for one sequence. Summaries are arrays of the
 // selector's own, never behind the pages. Different (layer, kv_head) pairs may be used from
 // different threads at once. What is bounded are the keys as handed over: where a lossy

@@ -267,10 +267,7 @@ Status SequenceCache::AttendSelected(int layer, const LayerQueries& queries, Thr
     if (!chosen.ok()) {
       status = std::move(chosen).status();
     } else if (*chosen) {
-      for (const IndexRange& range : ranges) {
-        status = held.AttendRange(block.rows, range.begin, range.end, scratch, states);
-        if (!status.ok()) break;
-      }
+      status = held.AttendRanges(block.rows, ranges, scratch, states);
     } else {
       status = held.Attend(block.rows, scratch, states);
     }

@@ -200,6 +200,62 @@ TEST(SequenceCache, SegmentSplitsChangeNoBit) {
   }
 }
 
+// What selectors read: ranges that come together in one step, over segment borders that no tile
+// respects, with and without biases.
+TEST(SegmentList, RangesTogetherGiveTheBitsOfRangesOneByOne) {
+  const CacheShape shape = Shape(4, 1, 64);
+  const Data data(900, shape, 6, 30.0f);
+  std::mt19937 rng(4);
+  for (int round = 0; round < 40; ++round) {
+    Runner runner(shape, 1);
+    runner.All(data, 300);
+    SegmentList& list = runner.cache().list(0, 0);
+    std::vector<float> k(900 * 64), v(k.size()), bias(900);
+    ASSERT_TRUE(list.Decode(0, 900, k.data(), v.data()).ok());
+    for (float& b : bias) b = static_cast<float>(rng() % 8);
+    const int n_sealed = 300 + static_cast<int>(rng() % 300);
+    std::vector<std::shared_ptr<const Segment>> sealed;
+    for (int begin = 0; begin < n_sealed;) {
+      const int n = std::min<int>(1 + rng() % 200, n_sealed - begin);
+      const bool has_bias = round % 2 == 1 && rng() % 2 == 0;
+      auto segment = MakeDenseSegment(
+          list.tail().layout(), runner.arena(), std::span(data.pos).subspan(begin, n),
+          &k[begin * 64], &v[begin * 64],
+          has_bias ? std::span(bias).subspan(begin, n) : std::span<const float>());
+      ASSERT_TRUE(segment.ok());
+      sealed.push_back(*segment);
+      begin += n;
+    }
+    list.Truncate(0);
+    list.ReplaceSealed(sealed);
+    ASSERT_TRUE(list.Append(std::span(data.pos).subspan(n_sealed), &k[n_sealed * 64],
+                            &v[n_sealed * 64], 64)
+                    .ok());
+    std::vector<IndexRange> ranges;
+    for (int64_t at = rng() % 20; at < 900;) {
+      const int64_t end = std::min<int64_t>(900, at + 1 + rng() % (round % 3 == 0 ? 200 : 24));
+      ranges.push_back({at, end});
+      at = end + rng() % 60;
+    }
+    const std::vector<int32_t> pos(4, round % 4 == 0 ? 450 : 899);
+    const QueryRows rows = {.q = data.q.data(), .pos = pos.data(), .n_row = 4, .head_dim = 64,
+                            .pos_min = pos[0], .pos_max = pos[0],
+                            .window = round % 5 == 0 ? 333 : 0};
+    AttendScratch scratch(64);
+    std::vector<float> together(StateFloats(4, 64)), apart(together.size());
+    ResetStates(MakeStateView(together.data(), 4, 64));
+    ResetStates(MakeStateView(apart.data(), 4, 64));
+    ASSERT_TRUE(
+        list.AttendRanges(rows, ranges, scratch, MakeStateView(together.data(), 4, 64)).ok());
+    for (const IndexRange& range : ranges) {
+      ASSERT_TRUE(list.AttendRange(rows, range.begin, range.end, scratch,
+                                   MakeStateView(apart.data(), 4, 64))
+                      .ok());
+    }
+    EXPECT_TRUE(SameBits(together, apart)) << "round " << round;
+  }
+}
+
 TEST(SequenceCache, WindowLayersReleaseBytesAndSayHowFarTheyRewind) {
   const CacheShape shape = Shape(2, 1, 64, 100);
   const Data data(3000, shape, 3);

@@ -192,8 +192,9 @@ TEST(Conformance, AnyPairAttendsAsItsDecodedRows) {
         const StateView state = MakeStateView(memory.data(), 1, PaddedDim(head_dim));
         ResetStates(state);
         // In two calls, the second of which continues the first's chain.
-        ASSERT_TRUE(segment.Attend(rows, 0, 40, 0, scratch, state).ok());
-        ASSERT_TRUE(segment.Attend(rows, 40, 128, 40 % 16, scratch, state).ok());
+        const IndexRange parts[2][1] = {{{0, 40}}, {{40, 128}}};
+        ASSERT_TRUE(segment.Attend(rows, parts[0], 0, scratch, state).ok());
+        ASSERT_TRUE(segment.Attend(rows, parts[1], 0, scratch, state).ok());
         std::vector<float> out(head_dim);
         FinishStates(state, head_dim, out.data(), head_dim);
         const std::vector<double> expected = ExactAttention(q, k, v, head_dim);
@@ -210,6 +211,7 @@ TEST(Conformance, AnyPairAttendsAsItsDecodedRows) {
 
 TEST(Conformance, AttentionOnCodesErrsAnOrderLessThanTheCodes) {
   constexpr int kDim = 64, kTokens = 213, kQueries = 16;  // the last tile is short
+  static constexpr IndexRange kAll[] = {{0, kTokens}};
   CodecFixture f(kTokens, kDim, 11, 0);
   int n_tested = 0;
   for (const auto& codec : TestedCodecs()) {
@@ -234,7 +236,7 @@ TEST(Conformance, AttentionOnCodesErrsAnOrderLessThanTheCodes) {
                               .pos_min = last,
                               .pos_max = last};
       ResetStates(state);
-      ASSERT_TRUE(segment.Attend(rows, 0, kTokens, 0, scratch, state).ok());
+      ASSERT_TRUE(segment.Attend(rows, kAll, 0, scratch, state).ok());
       FinishStates(state, kDim, out.data(), kDim);
       const std::vector<double> exact = ExactAttention(q, f.k, f.v, kDim);
       const std::vector<double> decoded = ExactAttention(q, k, v, kDim);
@@ -313,6 +315,7 @@ TEST(Conformance, EveryIsaEncodesAndDecodesTheSameBits) {
 // Rows that see all, some and none of a segment, as many rows at once and one by one.
 TEST(Conformance, RotatedFormatsKeepTheMask) {
   constexpr int kDim = 64, kTokens = 64;
+  static constexpr IndexRange kAll[] = {{0, kTokens}};
   CodecFixture f(kTokens, kDim, 8, 100);
   for (const char* name : {"int4h", "q8_0", "q4_1", "turbo", "f16"}) {
     SCOPED_TRACE(name);
@@ -336,7 +339,7 @@ TEST(Conformance, RotatedFormatsKeepTheMask) {
       memory.resize(StateFloats(n, kDim));
       const StateView states = MakeStateView(memory.data(), n, kDim);
       ResetStates(states);
-      EXPECT_TRUE(segment.Attend(rows, 0, kTokens, 0, scratch, states).ok());
+      EXPECT_TRUE(segment.Attend(rows, kAll, 0, scratch, states).ok());
       return states;
     };
     std::vector<float> memory, one_memory;

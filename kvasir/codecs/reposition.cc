@@ -58,11 +58,11 @@ int64_t TurnedSegment::bytes() const {
          static_cast<int64_t>(turn_.capacity() * sizeof(turn_.front()));
 }
 
-Status TurnedSegment::Attend(const QueryRows& rows, int64_t begin, int64_t end, int lane,
+Status TurnedSegment::Attend(const QueryRows& rows, std::span<const IndexRange> ranges, int lane,
                              AttendScratch& scratch, const StateView& states) const {
-  if (!even_) return Segment::Attend(rows, begin, end, lane, scratch, states);
+  if (!even_) return Segment::Attend(rows, ranges, lane, scratch, states);
   const TurnedRows turned(rows, *table_, turn_[0], shift_);
-  return stored_->Attend(turned.rows(), begin, end, lane, scratch, states);
+  return stored_->Attend(turned.rows(), ranges, lane, scratch, states);
 }
 
 Status TurnedSegment::VisitWeights(const QueryRows& rows, const RowNorm* norms, int64_t begin,

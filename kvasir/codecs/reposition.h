@@ -37,8 +37,8 @@ class TurnedSegment final : public Segment {
   std::string_view format() const override { return stored_->format(); }
   int64_t bytes() const override;
   const float* bias() const override { return stored_->bias(); }
-  Status Attend(const QueryRows& rows, int64_t begin, int64_t end, int lane, AttendScratch& scratch,
-                const StateView& states) const override;
+  Status Attend(const QueryRows& rows, std::span<const IndexRange> ranges, int lane,
+                AttendScratch& scratch, const StateView& states) const override;
   Status VisitWeights(const QueryRows& rows, const RowNorm* norms, int64_t begin, int64_t end,
                       AttendScratch& scratch, const WeightSink& sink) const override;
   Status LoadTiles(int64_t first, int n, AttendScratch& scratch, TileRun* run) const override;

@@ -269,7 +269,8 @@ void ExpectAttends(const Segment& segment, const World& w, int32_t window, int32
     std::vector<float> memory(StateFloats(n_row, kDim)), out(n_row * kDim);
     const StateView states = MakeStateView(memory.data(), n_row, kDim);
     ResetStates(states);
-    ASSERT_TRUE(segment.Attend(query, begin, end, begin % 16, scratch, states).ok());
+    const IndexRange range[] = {{begin, end}};
+    ASSERT_TRUE(segment.Attend(query, range, 0, scratch, states).ok());
     FinishStates(states, kDim, out.data(), kDim);
     for (int r = 0; r < n_row; ++r) {
       const auto want = Exact(&q[r * kDim], pos[r], query, segment, rows, begin, end);
@@ -349,7 +350,8 @@ TEST(Reposition, OnlyRelativePositionsMatterToQueries) {
     AttendScratch scratch(kDim);
     const QueryRows rows = {
         .q = q.data(), .pos = &pos, .n_row = 1, .head_dim = kDim, .pos_min = pos, .pos_max = pos};
-    ASSERT_TRUE(moved->Attend(rows, 0, 48, 0, scratch, states).ok());
+    const IndexRange all[] = {{0, 48}};
+    ASSERT_TRUE(moved->Attend(rows, all, 0, scratch, states).ok());
     FinishStates(states, kDim, out.data(), kDim);
     if (by == 0) first = out;
     EXPECT_LE(RelativeError(out, first), 2e-5) << by;

@@ -33,7 +33,7 @@ const uint8_t* NextPanel(PanelAt at, int64_t b, size_t block_bytes) {
 template <size_t kBlockBytes, class Unpacked>
 struct Direct {
   StripesAt at;
-  Unpacked operator[](int64_t b) const {
+  [[gnu::always_inline]] Unpacked operator[](int64_t b) const {
     return Unpacked(at + static_cast<size_t>(b) * kBlockBytes);
   }
 };
@@ -50,7 +50,7 @@ struct Family32 {
   static constexpr int64_t kChunk = 1024;
   struct Packed : PanelBlock32<V, Codec::kHasMin> {
     Packed() = default;
-    explicit Packed(StripesAt at) { Codec::Load(at, *this); }
+    [[gnu::always_inline]] explicit Packed(StripesAt at) { Codec::Load(at, *this); }
   };
   using Source = Direct<kBytes, Packed>;
 

@@ -28,7 +28,7 @@ struct StripesAt {
 
 // The 16 bytes at `at` of every row hold 32 nibbles.
 template <class V, class At>
-void LoadNibbles(At at, typename V::I* code) {
+[[gnu::always_inline]] inline void LoadNibbles(At at, typename V::I* code) {
   typename V::I raw[4];
   V::LoadTransposed(at, raw);
   for (int i = 0; i < 4; ++i) {
@@ -38,7 +38,7 @@ void LoadNibbles(At at, typename V::I* code) {
 }
 
 template <class V, class At>
-void LoadTransposed32(At at, typename V::I* out) {
+[[gnu::always_inline]] inline void LoadTransposed32(At at, typename V::I* out) {
   V::LoadTransposed(at, out);
   V::LoadTransposed(at + 16, out + 4);
 }
@@ -65,7 +65,7 @@ struct PanelQ8_0 {
   static constexpr int kMaxCode = 255;  // where codes stay signed, their magnitude is up to 128
   static constexpr int kOffsetShift = V::kSignedBytes ? 0 : 7;
   template <class At>
-  static void Load(At at, PanelBlock32<V, false>& block) {
+  [[gnu::always_inline]] static void Load(At at, PanelBlock32<V, false>& block) {
     block.d = V::LoadHalf(at);
     LoadTransposed32<V>(at + 2, block.code);
     if constexpr (!V::kSignedBytes) {
@@ -81,7 +81,7 @@ struct PanelQ4_0 {
   static constexpr int kMaxCode = 15;
   static constexpr int kOffsetShift = 3;
   template <class At>
-  static void Load(At at, PanelBlock32<V, false>& block) {
+  [[gnu::always_inline]] static void Load(At at, PanelBlock32<V, false>& block) {
     block.d = V::LoadHalf(at);
     LoadNibbles<V>(at + 2, block.code);
   }
@@ -94,7 +94,7 @@ struct PanelQ4_1 {
   static constexpr int kMaxCode = 15;
   static constexpr int kOffsetShift = 0;
   template <class At>
-  static void Load(At at, PanelBlock32<V, true>& block) {
+  [[gnu::always_inline]] static void Load(At at, PanelBlock32<V, true>& block) {
     const auto header = V::LoadDword(at);
     block.d = V::LowHalf(header);
     block.m = V::HighHalf(header);
@@ -104,7 +104,7 @@ struct PanelQ4_1 {
 
 // Bits 4 * i .. 4 * i + 3 of each dword of `high` are bit 4 of the four bytes of code[i].
 template <class V>
-void AddFifthBits(typename V::I high, typename V::I* code) {
+[[gnu::always_inline]] inline void AddFifthBits(typename V::I high, typename V::I* code) {
   for (int i = 0; i < 8; ++i) {
     code[i] = V::Or(code[i], V::SpreadToFifthBits(high));
     high = V::template Shr<4>(high);
@@ -118,7 +118,7 @@ struct PanelQ5_0 {
   static constexpr int kMaxCode = 31;
   static constexpr int kOffsetShift = 4;
   template <class At>
-  static void Load(At at, PanelBlock32<V, false>& block) {
+  [[gnu::always_inline]] static void Load(At at, PanelBlock32<V, false>& block) {
     block.d = V::LoadHalf(at);
     LoadNibbles<V>(at + 6, block.code);
     AddFifthBits<V>(V::LoadDword(at + 2), block.code);
@@ -132,7 +132,7 @@ struct PanelQ5_1 {
   static constexpr int kMaxCode = 31;
   static constexpr int kOffsetShift = 0;
   template <class At>
-  static void Load(At at, PanelBlock32<V, true>& block) {
+  [[gnu::always_inline]] static void Load(At at, PanelBlock32<V, true>& block) {
     const auto header = V::LoadDword(at);
     block.d = V::LowHalf(header);
     block.m = V::HighHalf(header);

@@ -38,8 +38,8 @@ void ExpectCertain(PolicyWorld& world) {
       const StateView states = MakeStateView(memory.data(), group, PaddedDim(d));
       ResetStates(states);
       std::vector<bool> attended(n);
+      ASSERT_TRUE(list.AttendRanges(rows, ranges, scratch, states).ok());
       for (const IndexRange& range : ranges) {
-        ASSERT_TRUE(list.AttendRange(rows, range.begin, range.end, scratch, states).ok());
         std::fill(attended.begin() + range.begin, attended.begin() + range.end, true);
       }
       const std::vector<float> share = selector.Certify(layer, kv_head, rows, states);

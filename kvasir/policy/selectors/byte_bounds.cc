@@ -64,7 +64,7 @@ Status ByteBounds::Append(int64_t n, const float* k, int64_t stride) {
   if (n_kv_ == 0) std::fill_n(exponent_.data(), head_dim_, kMinExponent);
   KVASIR_RETURN_IF_ERROR(Resize(n_kv_ + n));
   RaiseSteps(n, k, stride);
-  const int64_t first_super = n_kv_ / kSuperTokens;
+  const int64_t first_page = n_kv_ / kPageTokens;
   while (n > 0) {
     const int64_t slot = n_kv_ % kPageTokens;
     const int64_t n_here = std::min(n, kPageTokens - slot);
@@ -73,7 +73,11 @@ Status ByteBounds::Append(int64_t n, const float* k, int64_t stride) {
     n_kv_ += n_here;
     n -= n_here;
   }
-  for (int64_t super = first_super; super < n_unit(kSuper); ++super) FoldSuper(super);
+  for (int64_t page = first_page; page < n_unit(kPage);) {
+    const int64_t super = page / kSuperPages;
+    FoldSuper(super, page);
+    page = (super + 1) * kSuperPages;
+  }
   return Status::Ok();
 }
 
@@ -101,7 +105,7 @@ void ByteBounds::RaiseSteps(int64_t n, const float* k, int64_t stride) {
   }
   if (!raised) return;
   for (Level level : {kPage, kSuper}) {
-    for (int64_t unit = 0; unit < n_unit(level); ++unit) Measure(level, unit);
+    for (int64_t first = 0; first < n_unit(level); first += kScorePages) MeasureTile(level, first);
   }
 }
 
@@ -122,18 +126,19 @@ void ByteBounds::FoldPage(int64_t page, bool fresh, int64_t n, const float* k, i
   Measure(kPage, page);
 }
 
-void ByteBounds::FoldSuper(int64_t super) {
-  const int64_t first = super * kSuperPages;
-  const int64_t last = std::min(n_unit(kPage), first + kSuperPages);
+// Folds the pages of a super-page from `first` on; those before it are folded already.
+void ByteBounds::FoldSuper(int64_t super, int64_t first) {
+  const int64_t n = std::min(n_unit(kPage), (super + 1) * kSuperPages) - first;
   for (int c = 0; c < head_dim_; ++c) {
     const int8_t* max = pages_.tiles.data() + Offset(first, c);
     const int8_t* min = max + kMinOffset;
-    int8_t high = max[0], low = min[0];
-    for (int64_t i = 1; i < last - first; ++i) {
+    int8_t* to = supers_.tiles.data() + Offset(super, c);
+    const bool fresh = first == super * kSuperPages;
+    int8_t high = fresh ? max[0] : to[0], low = fresh ? min[0] : to[kMinOffset];
+    for (int64_t i = 0; i < n; ++i) {
       high = std::max(high, max[i * 4]);
       low = std::min(low, min[i * 4]);
     }
-    int8_t* to = supers_.tiles.data() + Offset(super, c);
     to[0] = high;
     to[kMinOffset] = low;
   }
@@ -149,12 +154,30 @@ void ByteBounds::Measure(Level level, int64_t unit) {
   Of(level).size[unit] = static_cast<uint16_t>(std::min(size, int{UINT16_MAX}));
 }
 
+// All units of the tile that begins with unit `first`; those that are not held measure nothing of
+// meaning.
+void ByteBounds::MeasureTile(Level level, int64_t first) {
+  int size[kScorePages] = {};
+  for (int quad = 0; quad < n_quad(); ++quad) {
+    const int8_t* max = Of(level).tiles.data() + Offset(first, 4 * quad);
+    const int8_t* min = max + kMinOffset;
+    for (int page = 0; page < kScorePages; ++page) {
+      for (int i = 4 * page; i < 4 * page + 4; ++i) {
+        size[page] += std::max(std::abs(int{max[i]}), std::abs(int{min[i]}));
+      }
+    }
+  }
+  for (int page = 0; page < kScorePages; ++page) {
+    Of(level).size[first + page] = static_cast<uint16_t>(std::min(size[page], int{UINT16_MAX}));
+  }
+}
+
 void ByteBounds::Truncate(int64_t n) {
   assert(n <= n_kv_);
   n_kv_ = n;
   // Shrinking never allocates.
   static_cast<void>(Resize(n).ok());
-  if (n % kSuperTokens != 0) FoldSuper(n / kSuperTokens);
+  if (n % kSuperTokens != 0) FoldSuper(n / kSuperTokens, n / kSuperTokens * kSuperPages);
 }
 
 Result<ByteBounds> ByteBounds::Copy() const {

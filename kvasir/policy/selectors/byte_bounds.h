@@ -70,8 +70,9 @@ class ByteBounds {
   Status Resize(int64_t n_kv);
   void RaiseSteps(int64_t n, const float* k, int64_t stride);
   void FoldPage(int64_t page, bool fresh, int64_t n, const float* k, int64_t stride);
-  void FoldSuper(int64_t super);
+  void FoldSuper(int64_t super, int64_t first);
   void Measure(Level level, int64_t unit);
+  void MeasureTile(Level level, int64_t first);
 
   int head_dim_;
   int64_t n_kv_ = 0;
