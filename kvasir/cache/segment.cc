@@ -107,6 +107,17 @@ void AddValues(const TileRun& run, int first, int n_tile, const float* p, int p_
   values(p, p_stride, n_row, run.v + first, n_tile, fetch ? ahead->k : nullptr, d_pad, acc);
 }
 
+// Lets tiles [n, n_tile) be asked for where there are none.
+void PadKeys(int n, int n_tile, TileRun* run) {
+  for (int i = n; i < n_tile; ++i) {
+    if (run->k_code != nullptr) {
+      run->k_codes[i] = run->k_codes[0];
+    } else {
+      run->k[i] = run->k[0];
+    }
+  }
+}
+
 // One row whose logits do not all fit under its exponent: the tokens before the first that does not
 // are gathered, then that token raises the exponent, and so on. Leaves the weights of the last
 // stretch in `x`, zeros elsewhere, for the caller to gather with the other rows.
@@ -303,29 +314,17 @@ Status Segment::NextStep(const QueryRows& rows, AttendScratch& scratch, TileCurs
   return Status::Ok();
 }
 
-// Keys to bring nearer during `step`: those of as many tiles after it, of this call or, at its end,
-// those that the same thread will most likely ask for next; null if none lie in memory.
-const TileRun* Segment::KeysAfter(const Step& step, const TileCursor& next, AttendScratch& scratch,
-                                  TileRun* run) const {
+// Keys to bring nearer during the last step of a call: those of as many tiles after it, which the
+// same thread will most likely ask for next; null if none lie in memory.
+const TileRun* Segment::KeysAfter(const Step& step, AttendScratch& scratch, TileRun* run) const {
+  const int64_t first = step.first_token[step.n_tile - 1] / kTileTokens + 1;
   const int64_t n_held = (n_kv() + kTileTokens - 1) / kTileTokens;
-  const IndexRange rest = {step.first_token[step.n_tile - 1] + kTileTokens, n_kv()};
-  TileCursor cursor = next.done() ? TileCursor({&rest, 1}) : next;
-  if (cursor.done()) return nullptr;
-  const AttendLimit limit = AttendLimitFrom(cursor.tile());
-  if (!limit.in_place) return nullptr;
-  int n = 0;
-  while (n < step.n_tile && !cursor.done() && cursor.tile() < limit.end) {
-    const Piece piece = cursor.Take(step.n_tile - n, std::min(n_held, limit.end));
-    if (!LoadPiece(piece, n, scratch, run).ok()) return nullptr;
-    n += piece.n_tile;
-  }
-  for (; n < step.n_tile; ++n) {
-    if (run->k_code != nullptr) {
-      run->k_codes[n] = run->k_codes[0];
-    } else {
-      run->k[n] = run->k[0];
-    }
-  }
+  if (first >= n_held) return nullptr;
+  const AttendLimit limit = AttendLimitFrom(first);
+  const auto n =
+      static_cast<int>(std::min<int64_t>(step.n_tile, std::min(n_held, limit.end) - first));
+  if (!limit.in_place || !LoadAttendTiles(first, n, scratch, run).ok()) return nullptr;
+  PadKeys(n, step.n_tile, run);
   return run;
 }
 
@@ -335,9 +334,13 @@ Status Segment::Attend(const QueryRows& rows, std::span<const IndexRange> ranges
   const AttendKernels& kernels = ActiveAttendKernels();
   CallQueries queries(rows, scratch);
   float bias_of_step[TileRun::kMaxTiles * kTileTokens];
-  for (TileCursor cursor(ranges); !cursor.done();) {
-    Step step;
-    KVASIR_RETURN_IF_ERROR(NextStep(rows, scratch, &cursor, &step));
+  Step steps[2];
+  bool is_ready = false;
+  int at = 0;
+  for (TileCursor cursor(ranges); is_ready || !cursor.done();) {
+    Step& step = steps[at];
+    if (!is_ready) KVASIR_RETURN_IF_ERROR(NextStep(rows, scratch, &cursor, &step));
+    is_ready = false;
     if (step.hidden()) continue;
     const int stride = step.stride();
     Logits(queries, step.run, step.n_tile, step.in_place, scratch.logits());
@@ -355,9 +358,25 @@ Status Segment::Attend(const QueryRows& rows, std::span<const IndexRange> ranges
         kernels.weigh_row(x, step.n_tile, visible, lane, states.exponent[r], states.sum + r * 16);
       }
     }
-    TileRun ahead;
-    AddValues(step.run, 0, step.n_tile, scratch.logits(), stride, rows.n_row,
-              KeysAfter(step, cursor, scratch, &ahead), states.d_pad, states.acc);
+    // The next step is prepared while this one's values are still to be read, unless its tiles
+    // would be rebuilt where this one's lie.
+    const TileRun* ahead = nullptr;
+    Step& next = steps[1 - at];
+    if (cursor.done()) {
+      ahead = KeysAfter(step, scratch, &next.run);
+    } else if (step.in_place && AttendLimitFrom(cursor.tile()).in_place) {
+      next = {};
+      KVASIR_RETURN_IF_ERROR(NextStep(rows, scratch, &cursor, &next));
+      if (!next.hidden()) {
+        PadKeys(next.n_tile, step.n_tile, &next.run);
+        ahead = &next.run;
+      }
+      is_ready = true;
+      at = 1 - at;
+    }
+    AddValues(step.run, 0, step.n_tile, scratch.logits(), stride, rows.n_row, ahead, states.d_pad,
+              states.acc);
+    if (!is_ready) step = {};
   }
   return Status::Ok();
 }

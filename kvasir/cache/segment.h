@@ -151,8 +151,7 @@ class Segment {
   struct Piece;
   struct Step;
   Status LoadPiece(const Piece& piece, int at, AttendScratch& scratch, TileRun* run) const;
-  const TileRun* KeysAfter(const Step& step, const TileCursor& next, AttendScratch& scratch,
-                           TileRun* run) const;
+  const TileRun* KeysAfter(const Step& step, AttendScratch& scratch, TileRun* run) const;
   bool Hides(const QueryRows& rows, const Piece& piece) const;
   bool SeesWhole(const QueryRows& rows, const Piece& piece) const;
   void MarkVisible(const QueryRows& rows, const Piece& piece, uint16_t* visible) const;

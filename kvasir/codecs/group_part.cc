@@ -71,9 +71,16 @@ int64_t GroupPart::n_code_tile() const {
 
 void GroupPart::CodeTiles(int64_t first, int n, CodeTile* tiles) const {
   const int tiles_per_block = format_.block / kTileTokens;
-  for (int i = 0; i < n; ++i) {
-    const int64_t block = (first + i) / tiles_per_block;
-    const int64_t tile = (first + i) % tiles_per_block;
+  int64_t block = first, tile = 0;  // most formats have a tile a block: no division then
+  if (tiles_per_block > 1) {
+    block = first / tiles_per_block;
+    tile = first % tiles_per_block;
+  }
+  for (int i = 0; i < n; ++i, ++tile) {
+    if (tile == tiles_per_block) {
+      tile = 0;
+      ++block;
+    }
     const BlockLayout& layout = this->layout(block);
     const auto* data = reinterpret_cast<const uint8_t*>(blocks_[block].data());
     const auto* words = reinterpret_cast<const uint16_t*>(data);

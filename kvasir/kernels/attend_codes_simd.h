@@ -63,6 +63,12 @@ struct AttendCodesSimd {
     int x_stride;
   };
 
+  // Brings the scales of a group nearer; its codes are asked for between products.
+  static void FetchGrid(const CodeFormat& format, const CodeTile& tile, int grid) {
+    V::Prefetch(tile.scale + grid);
+    if (format.has_offset) V::Prefetch(tile.offset + grid);
+  }
+
   // x of kR rows from row r on and kT tiles from tile i on, over the channels [begin, end) of
   // group g.
   template <int kBits, int kR, int kT, bool kFetch>
@@ -74,6 +80,9 @@ struct AttendCodesSimd {
     for (int a = 0; a < kR; ++a) {
       const Ints start = C::SetInt(-call.format.zero * call.q.n_sum[grid + a * grid_step]);
       for (int b = 0; b < kT; ++b) acc[a][b] = start;
+    }
+    if constexpr (kFetch) {
+      for (int b = 0; b < kT; ++b) FetchGrid(call.format, call.ahead[i + b], 16 * g);
     }
     for (int j = begin; j < end; j += 4) {
       typename C::Pair pair[2][kT];
@@ -168,6 +177,7 @@ struct AttendCodesSimd {
     }
     for (int i = 0; i < call.n_tile; ++i) {
       const CodeTile& tile = call.tiles[i];
+      if constexpr (kFetch) FetchGrid(call.format, call.ahead[i], grid);
       const Reg scale = V::LoadHalf(tile.scale + grid);
       alignas(64) float weight[kR][16];
       for (int a = 0; a < kR; ++a) {
