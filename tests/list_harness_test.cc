@@ -561,8 +561,12 @@ class ListHarness {
     for (const Segment* segment : segments) {
       bytes += segment->bytes();
       beside += segment->pos().bytes();
-      // Formats of k_raw keep positions of their own.
+      // Formats of k_raw keep positions of their own, and some an order of the channels.
       if (setting_.k != nullptr || setting_.v != nullptr) beside += 8 * segment->n_kv();
+      for (const auto& [codec, side] :
+           {std::pair{setting_.k, KvSide::kKey}, {setting_.v, KvSide::kValue}}) {
+        if (codec != nullptr) beside += codec->head_bytes(side, setting_.head_dim);
+      }
     }
     EXPECT_LE(arena_.used_bytes(), bytes);
     if (!has_hidden_bytes_) {

@@ -5,6 +5,7 @@
 #include <iterator>
 #include <numeric>
 
+#include "kvasir/codecs/kept_traits.h"
 #include "kvasir/codecs/registry.h"
 #include "kvasir/codecs/reposition.h"
 #include "kvasir/policy/disposition.h"
@@ -106,8 +107,19 @@ int64_t Sealer::ScratchBytes(int64_t n_open, int head_dim) {
   return std::min(n_open, kMaxSegment) * head_dim * 3 * static_cast<int64_t>(sizeof(float));
 }
 
-std::vector<Sealer::Run> Sealer::ReadyRuns(int64_t n_open) const {
+int64_t Sealer::LeastRun(const Side& side, KvSide kv_side, int head_dim,
+                         const Traits& traits) const {
+  const auto& known = kv_side == KvSide::kKey ? traits.k : traits.v;
+  const bool learns = side.coded && side.codec->head_bytes(kv_side, head_dim) > 0;
+  return learns && known == nullptr ? (side.rule.first + block_ - 1) / block_ * block_ : 0;
+}
+
+std::vector<Sealer::Run> Sealer::ReadyRuns(int64_t n_open, int head_dim,
+                                           const Traits& traits) const {
   const int64_t k_ready = Ready(k_, n_open), v_ready = Ready(v_, n_open);
+  const int64_t k_least = LeastRun(k_, KvSide::kKey, head_dim, traits);
+  const int64_t v_least = LeastRun(v_, KvSide::kValue, head_dim, traits);
+  if (k_ready < k_least || v_ready < v_least) return {};
   const bool one_side = !k_.coded || !v_.coded;
   const int64_t all = std::max(k_ready, v_ready),
                 both = one_side ? all : std::min(k_ready, v_ready);
@@ -117,7 +129,9 @@ std::vector<Sealer::Run> Sealer::ReadyRuns(int64_t n_open) const {
     runs.push_back({std::min(both - done, longest), Pending::kNone});
   }
   const Pending pending = k_ready > v_ready ? Pending::kValue : Pending::kKey;
-  for (int64_t done = both; done < all; done += block_) runs.push_back({block_, pending});
+  for (int64_t done = both; done < all; done += runs.back().n_token) {
+    runs.push_back({done == 0 ? std::max({block_, k_least, v_least}) : block_, pending});
+  }
   return runs;
 }
 
@@ -130,10 +144,11 @@ Status Sealer::Seal(const Place& place, SegmentList& list) const {
     n_open -= sinks_;
   }
   const int64_t first = list.n_kv() - n_open;
+  Traits traits = {KeptTraits(list, KvSide::kKey), KeptTraits(list, KvSide::kValue)};
   std::vector<std::shared_ptr<const Segment>> made;
   int64_t next = first;
-  for (const Run& run : ReadyRuns(n_open)) {
-    KVASIR_ASSIGN_OR_RETURN(auto segment, Encoded(place, list, next, run));
+  for (const Run& run : ReadyRuns(n_open, list.tail().head_dim(), traits)) {
+    KVASIR_ASSIGN_OR_RETURN(auto segment, Encoded(place, list, next, run, &traits));
     next += run.n_token;
     if (n_loose == 0) {
       list.SealTailAs(run.n_token, std::move(segment));
@@ -142,7 +157,7 @@ Status Sealer::Seal(const Place& place, SegmentList& list) const {
     }
   }
   if (!made.empty()) KVASIR_RETURN_IF_ERROR(Splice(place, first, next, std::move(made), list));
-  return !k_.coded || !v_.coded ? Status::Ok() : Complete(place, list);
+  return !k_.coded || !v_.coded ? Status::Ok() : Complete(place, &traits, list);
 }
 
 Status Sealer::Splice(const Place& place, int64_t begin, int64_t end,
@@ -161,7 +176,8 @@ Status Sealer::Splice(const Place& place, int64_t begin, int64_t end,
 Result<std::shared_ptr<const CodedPart>> Sealer::Encode(const Place& place, KvSide kv_side,
                                                         const KvCodec& codec, int head_dim,
                                                         std::span<const int32_t> pos,
-                                                        const float* rows, int64_t first) const {
+                                                        const float* rows, int64_t first,
+                                                        Traits* traits) const {
   CodecInput input;
   input.side = kv_side;
   input.layer = place.layer;
@@ -173,12 +189,17 @@ Result<std::shared_ptr<const CodedPart>> Sealer::Encode(const Place& place, KvSi
   if (codec.reads_importance() && !place.importance.empty()) {
     input.importance = place.importance.subspan(first, pos.size());
   }
+  auto& known = kv_side == KvSide::kKey ? traits->k : traits->v;
+  input.traits = known;
   input.arena = place.arena;
-  return codec.Encode(input);
+  KVASIR_ASSIGN_OR_RETURN(auto part, codec.Encode(input));
+  if (known == nullptr) known = part->traits();
+  return part;
 }
 
 Result<std::shared_ptr<const Segment>> Sealer::Encoded(const Place& place, const SegmentList& list,
-                                                       int64_t first, const Run& run) const {
+                                                       int64_t first, const Run& run,
+                                                       Traits* traits) const {
   const DenseLayout& layout = list.tail().layout();
   const int d = layout.head_dim;
   const int64_t end = first + run.n_token;
@@ -190,17 +211,17 @@ Result<std::shared_ptr<const Segment>> Sealer::Encoded(const Place& place, const
       k_.coded && run.pending != Pending::kKey ? k_.codec : DenseCodec(layout.k_format);
   const auto v_codec =
       v_.coded && run.pending != Pending::kValue ? v_.codec : DenseCodec(layout.v_format);
-  KVASIR_ASSIGN_OR_RETURN(auto k_part,
-                          Encode(place, KvSide::kKey, *k_codec, d, angles, k.data(), first));
-  KVASIR_ASSIGN_OR_RETURN(auto v_part,
-                          Encode(place, KvSide::kValue, *v_codec, d, angles, v.data(), first));
+  KVASIR_ASSIGN_OR_RETURN(
+      auto k_part, Encode(place, KvSide::kKey, *k_codec, d, angles, k.data(), first, traits));
+  KVASIR_ASSIGN_OR_RETURN(
+      auto v_part, Encode(place, KvSide::kValue, *v_codec, d, angles, v.data(), first, traits));
   return std::shared_ptr<const Segment>(std::make_shared<const CodedSegment>(
       d, std::move(pos), Format(run.pending), std::move(k_part), std::move(v_part),
       GatherBias(list, Tokens(first, end))));
 }
 
 // Codes the dense side of segments that have waited long enough.
-Status Sealer::Complete(const Place& place, SegmentList& list) const {
+Status Sealer::Complete(const Place& place, Traits* traits, SegmentList& list) const {
   std::vector<std::shared_ptr<const Segment>> sealed(list.sealed().begin(), list.sealed().end());
   bool changed = false;
   int64_t first = 0;
@@ -229,7 +250,7 @@ Status Sealer::Complete(const Place& place, SegmentList& list) const {
     }
     KVASIR_ASSIGN_OR_RETURN(
         auto part, Encode(place, key ? KvSide::kKey : KvSide::kValue, *side.codec, d, angles,
-                          key ? k.data() : v.data(), begin));
+                          key ? k.data() : v.data(), begin, traits));
     Positions pos = segment->pos();
     std::shared_ptr<const Segment> whole = std::make_shared<const CodedSegment>(
         d, stored.pos(), Format(Pending::kNone), key ? part : coded->k(), key ? coded->v() : part,

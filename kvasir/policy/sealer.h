@@ -50,20 +50,26 @@ class Sealer {
     int64_t n_token = 0;
     Pending pending = Pending::kNone;
   };
+  struct Traits {
+    std::shared_ptr<const HeadTraits> k, v;
+  };
+  // Tokens that the next run must have, so that a side can learn of its head what it has not yet.
+  int64_t LeastRun(const Side& side, KvSide kv_side, int head_dim, const Traits& traits) const;
   // What may seal of `n_open` dense tokens at the end of a list, from the oldest on.
-  std::vector<Run> ReadyRuns(int64_t n_open) const;
+  std::vector<Run> ReadyRuns(int64_t n_open, int head_dim, const Traits& traits) const;
   // Tokens of the list from `first` on, coded from rows that are rounded once, when they came:
-  // keys that turn are turned in f32.
+  // keys that turn are turned in f32. Traits that were learnt are added.
   Result<std::shared_ptr<const Segment>> Encoded(const Place& place, const SegmentList& list,
-                                                 int64_t first, const Run& run) const;
+                                                 int64_t first, const Run& run,
+                                                 Traits* traits) const;
   // Puts `made` in the place of the tokens [begin, end), of which renumbering had sealed some.
   Status Splice(const Place& place, int64_t begin, int64_t end,
                 std::vector<std::shared_ptr<const Segment>> made, SegmentList& list) const;
-  Status Complete(const Place& place, SegmentList& list) const;
+  Status Complete(const Place& place, Traits* traits, SegmentList& list) const;
   Result<std::shared_ptr<const CodedPart>> Encode(const Place& place, KvSide kv_side,
                                                   const KvCodec& codec, int head_dim,
                                                   std::span<const int32_t> pos, const float* rows,
-                                                  int64_t first) const;
+                                                  int64_t first, Traits* traits) const;
 
   Side k_, v_;
   int64_t block_ = kTileTokens;  // what both sides can seal

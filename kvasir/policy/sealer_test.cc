@@ -5,8 +5,10 @@
 #include <algorithm>
 #include <numeric>
 #include <random>
+#include <set>
 
 #include "kvasir/codecs/codec_testing.h"
+#include "kvasir/codecs/kept_traits.h"
 #include "kvasir/codecs/reposition.h"
 #include "kvasir/core/byte_ledger.h"
 #include "kvasir/model/rope.h"
@@ -199,6 +201,58 @@ TEST(Sealer, KeysThatTurnAreRoundedByNothingButTheirCodec) {
     ASSERT_TRUE(sealer.Seal({0, 0, &rope, &arena, {}, {}}, list).ok());
     EXPECT_EQ(list.tail().n_kv(), 4);
   }
+}
+
+// What a format learns of a head is learnt once, however the tokens arrive and the list forks.
+TEST(Sealer, ChannelOrdersAreThoseOfTheFirstBlock) {
+  const auto q4 = Codec("q4_0", {{"order", "energy"}}), kivi = Codec("kivi", {{"", "2"}});
+  const std::pair<std::shared_ptr<const KvCodec>, std::shared_ptr<const KvCodec>> pairs[] = {
+      {q4, Codec("group", {{"g", "16"}, {"order", "range"}})},
+      {q4, nullptr},
+      {q4, kivi},
+      {kivi, q4},
+      {Codec("q8_0"), q4}};
+  for (const auto& [k, v] : pairs) {
+    SCOPED_TRACE(k->name() + "/" + (v == nullptr ? "dense" : v->name()));
+    GrowingList grown(k, v), whole(k, v);
+    ASSERT_TRUE(grown.Grow(700, 1).ok());
+    ASSERT_TRUE(whole.Grow(700, 700).ok());
+    EXPECT_EQ(grown.WorstError(), whole.WorstError());
+    for (GrowingList* list : {&grown, &whole}) {
+      SegmentList fork = *list->list().Fork();
+      ASSERT_TRUE(list->Grow(200, 7).ok());
+      std::set<const HeadTraits*> keys, values;
+      for (const SegmentList* each : {&list->list(), &fork}) {
+        EXPECT_EQ(KeptTraits(*each, KvSide::kKey), KeptTraits(list->list(), KvSide::kKey));
+        for (const auto& segment : each->sealed()) {
+          const auto& coded = dynamic_cast<const CodedSegment&>(*segment);
+          keys.insert(coded.k()->traits().get());
+          values.insert(coded.v()->traits().get());
+        }
+      }
+      // One of each, or none where the side has no order or waits densely.
+      const auto learnt = [](const KvCodec* codec, KvSide side) {
+        return codec == nullptr ? 0 : codec->head_bytes(side, kHeadDim);
+      };
+      const int64_t k_bytes = learnt(k.get(), KvSide::kKey);
+      const int64_t v_bytes = learnt(v.get(), KvSide::kValue);
+      keys.erase(nullptr);
+      values.erase(nullptr);
+      EXPECT_EQ(keys.size(), k_bytes > 0 ? 1u : 0u);
+      EXPECT_EQ(values.size(), v_bytes > 0 ? 1u : 0u);
+    }
+  }
+}
+
+TEST(Sealer, AFormatThatLearnsWaitsForEnoughTokens) {
+  const auto codec = Codec("q4_0", {{"order", "energy"}});
+  GrowingList grown(codec, codec);
+  ASSERT_TRUE(grown.Grow(127, 1).ok());
+  EXPECT_EQ(grown.list().tail().n_kv(), 127);
+  ASSERT_TRUE(grown.Grow(1, 1).ok());
+  EXPECT_EQ(grown.list().tail().n_kv(), 0);
+  ASSERT_TRUE(grown.Grow(16, 1).ok());
+  EXPECT_EQ(grown.list().tail().n_kv(), 0);
 }
 
 TEST(Sealer, KeepsEveryCodecsTokensInOrder) {
