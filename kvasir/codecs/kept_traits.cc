@@ -6,8 +6,9 @@ namespace kvasir {
 
 std::shared_ptr<const HeadTraits> KeptTraits(const SegmentList& list, KvSide side) {
   for (const auto& segment : list.sealed()) {
-    const auto* turned = dynamic_cast<const TurnedSegment*>(segment.get());
-    const Segment* stored = turned == nullptr ? segment.get() : turned->stored().get();
+    const Segment* stored = &WholeOf(*segment);
+    const auto* turned = dynamic_cast<const TurnedSegment*>(stored);
+    if (turned != nullptr) stored = &WholeOf(*turned->stored());
     const auto* coded = dynamic_cast<const CodedSegment*>(stored);
     if (coded == nullptr) continue;
     auto traits = (side == KvSide::kKey ? coded->k() : coded->v())->traits();

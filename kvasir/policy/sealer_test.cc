@@ -244,6 +244,27 @@ TEST(Sealer, ChannelOrdersAreThoseOfTheFirstBlock) {
   }
 }
 
+TEST(Sealer, ARewindIntoTheFirstBlockKeepsWhatWasLearntThere) {
+  const auto codec = Codec("q4_0", {{"order", "energy"}});
+  GrowingList grown(codec, codec);
+  ASSERT_TRUE(grown.Grow(300, 300).ok());
+  const auto keys = KeptTraits(grown.list(), KvSide::kKey);
+  ASSERT_NE(keys, nullptr);
+  grown.list().Truncate(37);
+  EXPECT_EQ(KeptTraits(grown.list(), KvSide::kKey), keys);
+  ByteLedger ledger;
+  const Rope rope = [] {
+    RopeSpec spec;
+    spec.n_rot = kHeadDim;
+    return Rope(spec, 4096);
+  }();
+  std::vector<std::shared_ptr<const Segment>> moved(grown.list().sealed().begin(),
+                                                    grown.list().sealed().end());
+  moved.front() = *Repositioner(rope, ledger).Shift(moved.front(), 5);
+  grown.list().ReplaceSealed(moved);
+  EXPECT_EQ(KeptTraits(grown.list(), KvSide::kKey), keys);
+}
+
 TEST(Sealer, AFormatThatLearnsWaitsForEnoughTokens) {
   const auto codec = Codec("q4_0", {{"order", "energy"}});
   GrowingList grown(codec, codec);
