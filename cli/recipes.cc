@@ -100,6 +100,13 @@ Json AllParts() {
   for (const CodecEntry& entry : Codecs()) {
     Json params = Json::array();
     for (const CodecParam& p : entry.info->params) {
+      if (!p.choices.empty()) {
+        params.push_back({{"name", p.name},
+                          {"default", p.choices[static_cast<size_t>(p.default_value)]},
+                          {"choices", p.choices},
+                          {"help", p.meaning}});
+        continue;
+      }
       params.push_back({{"name", p.name},
                         {"default", p.default_value},
                         {"min", p.min},

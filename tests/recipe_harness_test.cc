@@ -210,14 +210,16 @@ class RecipeHarness {
     const int64_t evicted = world_.run().n_evicted();
     const std::vector<float> before = world_.Attend(0, pos);
     const auto kept = Positions();
-    std::vector<int64_t> n_tail;
-    for (int i = 0; i < n_list(); ++i) n_tail.push_back(list(i).n_kv() - list(i).tail().n_kv());
+    std::vector<std::vector<std::shared_ptr<const Segment>>> sealed;
+    for (int i = 0; i < n_list(); ++i) {
+      sealed.emplace_back(list(i).sealed().begin(), list(i).sealed().end());
+    }
     Feed(RunPhase::kDecode, 10);
     if (world_.run().n_evicted() != evicted || world_.run().rewind_floor() > pos) return;
     ASSERT_TRUE(world_.Rewind(pos).ok());
     EXPECT_EQ(Positions(), kept);
     for (int i = 0; i < n_list(); ++i) {
-      if (list(i).n_kv() - list(i).tail().n_kv() != n_tail[i]) return;  // some were sealed
+      if (!std::ranges::equal(list(i).sealed(), sealed[i])) return;  // some were sealed
     }
     EXPECT_EQ(world_.Attend(0, pos), before);
   }

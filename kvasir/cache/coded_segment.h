@@ -22,14 +22,25 @@ class ChannelRotation {
   virtual void Backward(float* row) const = 0;  // its inverse
 };
 
+// What a format learns of a head's keys or values from the first tokens that it encodes, and holds
+// on to for those that follow. Immutable; shared by their parts.
+class HeadTraits {
+ public:
+  virtual ~HeadTraits() = default;
+  virtual int64_t bytes() const = 0;
+};
+
 // The encoded keys, or values, of a run of tokens of one (layer, kv head). Immutable; safe to
 // share.
 class CodedPart {
  public:
   virtual ~CodedPart() = default;
   virtual int64_t n_token() const = 0;
-  // All bytes that belong to these tokens: codes, scales, outliers, indices.
+  // All bytes that belong to these tokens: codes, scales, outliers, indices; and traits() where
+  // they were learnt from these.
   virtual int64_t bytes() const = 0;
+  // null = none
+  virtual std::shared_ptr<const HeadTraits> traits() const { return nullptr; }
   // Points tiles[i] at tile first + i, i < n: where it lies, if it can be read in place, else
   // rebuilt as f32 in `scratch`, which holds n tiles. Keys are k_roped, channel-major
   // (head_dim, 16); values are token-major (16, PaddedDim); unused slots are zero.

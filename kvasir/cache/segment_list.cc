@@ -13,6 +13,7 @@ class PrefixSegment final : public Segment {
       : Segment(whole->head_dim()), whole_(std::move(whole)) {
     pos_ = whole_->pos().Slice(0, n);
   }
+  const Segment& whole() const { return *whole_; }
   std::string_view format() const override { return whole_->format(); }
   int64_t bytes() const override { return whole_->bytes(); }
   const float* bias() const override { return whole_->bias(); }
@@ -34,6 +35,11 @@ class PrefixSegment final : public Segment {
 };
 
 }  // namespace
+
+const Segment& WholeOf(const Segment& segment) {
+  const auto* prefix = dynamic_cast<const PrefixSegment*>(&segment);
+  return prefix == nullptr ? segment : WholeOf(prefix->whole());
+}
 
 int64_t SegmentList::n_span() const {
   return (n_released_ + n_kv() + kSpanTokens - 1) / kSpanTokens;

@@ -18,6 +18,10 @@ namespace kvasir {
 
 inline constexpr int64_t kSpanTokens = 1024;
 
+// What a segment reads from: where Truncate left the first tokens of a segment that others may hold
+// whole, that one; else the segment itself.
+const Segment& WholeOf(const Segment& segment);
+
 // Not thread-safe for writing; const members may be called from many threads.
 class SegmentList {
  public:

@@ -26,6 +26,8 @@ struct CodecInput {
   const Rope* rope = nullptr;    // of the layer, for codecs that store k_raw
   // (n) larger = more important; empty unless the codec declares that it reads it.
   std::span<const float> importance;
+  // Those of this head's tokens that were encoded before, by KeptTraits; null where there are none.
+  std::shared_ptr<const HeadTraits> traits = {};
   SlabArena* arena = nullptr;
 };
 
@@ -34,6 +36,7 @@ struct TailRule {
   int block = kTileTokens;  // tokens are sealed in multiples of this
   int keep = 0;             // newest tokens that stay dense at least
   int sinks = 0;            // first tokens of the sequence that stay dense for ever
+  int first = 0;            // tokens that must be there before the first of a head are sealed
 };
 
 // Immutable; safe to share.
@@ -44,6 +47,9 @@ class KvCodec {
   virtual TailRule tail(KvSide side) const = 0;
   // All bits stored per element of a sealed block, every overhead counted: what bytes() comes to.
   virtual double bits_per_element(KvSide side, int head_dim) const = 0;
+  // Bytes that each head holds once beside them: CodedPart::traits. In bytes() of the part that
+  // learnt them, and charged to the ledger as an index.
+  virtual int64_t head_bytes(KvSide /*side*/, int /*head_dim*/) const { return 0; }
   // Errors: kUnsupported names a head_dim that the format cannot take.
   virtual Status CheckShape(int head_dim) const = 0;
   virtual bool reads_importance() const { return false; }

@@ -71,6 +71,11 @@ std::vector<std::shared_ptr<const KvCodec>> TestedCodecs() {
       if (param.is_flag()) {
         codecs.push_back(MustMakeCodec(entry.info->name, {{"", std::string(param.name)}}));
       }
+      if (!param.choices.empty()) {
+        const size_t choice = 1 + entry.id % (param.choices.size() - 1);
+        codecs.push_back(MustMakeCodec(
+            entry.info->name, {{std::string(param.name), std::string(param.choices[choice])}}));
+      }
       if (param.name != "bits") continue;
       for (int bits = static_cast<int>(param.min); bits <= param.max; ++bits) {
         codecs.push_back(MustMakeCodec(entry.info->name, {{"", std::to_string(bits)}}));

@@ -30,9 +30,18 @@ TEST(Conformance, EveryCodecTakesWholeBlocksAndHoldsTheBytesItStates) {
         CodecFixture f(n, head_dim, 1);
         const auto part = f.Encode(*codec, side);
         EXPECT_EQ(part->n_token(), n);
-        EXPECT_DOUBLE_EQ(part->bytes() * 8.0 / (n * head_dim),
+        const int64_t learnt = codec->head_bytes(side, head_dim);
+        EXPECT_DOUBLE_EQ((part->bytes() - learnt) * 8.0 / (n * head_dim),
                          codec->bits_per_element(side, head_dim));
-        EXPECT_EQ(part->bytes(), f.arena.used_bytes());
+        EXPECT_EQ(part->bytes(), f.arena.used_bytes() + learnt);
+        EXPECT_EQ(learnt, part->traits() == nullptr ? 0 : part->traits()->bytes());
+        // Later tokens of the head hold what was learnt no second time.
+        CodecInput input = f.Input(side, side == KvSide::kKey ? f.k : f.v);
+        input.traits = part->traits();
+        const auto later = codec->Encode(input);
+        ASSERT_TRUE(later.ok());
+        EXPECT_EQ((*later)->traits(), part->traits());
+        EXPECT_EQ((*later)->bytes(), part->bytes() - learnt);
       }
     }
   }
@@ -258,7 +267,7 @@ TEST(Conformance, ShortLastBlocksDecodeAsWell) {
         SCOPED_TRACE(Where(*codec, side, 80) + " tokens " + std::to_string(n));
         CodecFixture f(n, 80, 10, 7);
         const auto part = f.Encode(*codec, side);
-        EXPECT_EQ(part->bytes(), f.arena.used_bytes());
+        EXPECT_EQ(part->bytes(), f.arena.used_bytes() + codec->head_bytes(side, 80));
         const std::vector<float> got = DecodePart(*part, side, 80);
         EXPECT_LE(RelativeError(got, side == KvSide::kKey ? f.k : f.v),
                   codec->name().find("bits=1") == std::string::npos ? 0.75 : 1.6);

@@ -29,6 +29,11 @@ TEST(Formats, BitsAreThePublishedOnes) {
     EXPECT_EQ(Bits("q4_1", {}, side), 5.0);
     EXPECT_EQ(Bits("q5_0", {}, side), 5.5);
     EXPECT_EQ(Bits("q5_1", {}, side), 6.0);
+    EXPECT_EQ(Bits("iq4_nl", {}, side), 4.5);
+    EXPECT_EQ(Bits("bfp", {}, side), 4.5);
+    EXPECT_EQ(Bits("bfp", {{"bits", "8"}, {"g", "64"}}, side), 8.25);
+    EXPECT_EQ(Bits("q4_0", {{"order", "energy"}}, side), 4.5);  // 256 bytes a head beside it
+    EXPECT_EQ(MustMakeCodec("q4_0", {{"order", "energy"}})->head_bytes(side, 128), 256);
     EXPECT_EQ(Bits("fp8", {}, side), 8.0);
     EXPECT_EQ(Bits("kivi", {}, side), 3.0);
     EXPECT_EQ(Bits("kivi", {{"", "4"}}, side), 5.0);
@@ -58,6 +63,70 @@ TEST(Formats, GgmlNamesRoundAsGgml) {
     const auto codec = MustMakeCodec(name);
     for (KvSide side : {KvSide::kKey, KvSide::kValue}) {
       EXPECT_EQ(DecodePart(*f.Encode(*codec, side), side, 128), expected) << name;
+    }
+  }
+}
+
+// Written out from the format's description: the nearest of 16 values, counted in the extreme's
+// share of -127, then the scale that minimises sum x^2 (x - s q)^2.
+TEST(Formats, Iq4nlIsThatOfGgml) {
+  constexpr int kValues[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
+                               1,    13,   25,  38,  53,  69,  89,  113};
+  for (int head_dim : {32, 64, 80, 128}) {
+    CodecFixture f(48, head_dim, 31);
+    std::vector<float> expected(f.v.size());
+    for (int t = 0; t < 48; ++t) {
+      for (int c = 0; c < head_dim; c += 32) {
+        const int n = std::min(32, head_dim - c);
+        const float* x = &f.v[t * head_dim + c];
+        float extreme = 0;
+        for (int i = 0; i < n; ++i) extreme = std::fabs(x[i]) > std::fabs(extreme) ? x[i] : extreme;
+        const float first = extreme / -127;
+        std::vector<int> q(n);
+        double product = 0, squares = 0;
+        for (int i = 0; i < n; ++i) {
+          q[i] = *std::ranges::min_element(
+              kValues, {}, [&](int value) { return std::fabs(x[i] / first - float(value)); });
+          product += std::pow(double{x[i]}, 3) * q[i];
+          squares += std::pow(double{x[i]} * q[i], 2);
+        }
+        const float scale = HalfToFloat(FloatToHalf(static_cast<float>(product / squares)));
+        for (int i = 0; i < n; ++i) {
+          expected[t * head_dim + c + i] = scale * static_cast<float>(q[i]);
+        }
+      }
+    }
+    EXPECT_EQ(
+        DecodePart(*f.Encode(*MustMakeCodec("iq4_nl"), KvSide::kValue), KvSide::kValue, head_dim),
+        expected);
+    const double of_nl = RelativeError(expected, f.v);
+    const double of_q4 = RelativeError(
+        DecodePart(*f.Encode(*MustMakeCodec("q4_0"), KvSide::kValue), KvSide::kValue, head_dim),
+        f.v);
+    EXPECT_LT(of_nl, of_q4);  // what the table is for
+  }
+}
+
+// The largest value of a block keeps its sign and its exponent, and zeros stay zeros.
+TEST(Formats, BlockFloatingPointKeepsTheExponent) {
+  for (int bits : {4, 8}) {
+    const auto codec = MustMakeCodec("bfp", {{"bits", std::to_string(bits)}});
+    CodecFixture f(32, 96, 32);
+    for (int c = 32; c < 64; ++c) f.k[5 * 96 + c] = 0;
+    const std::vector<float> got = DecodePart(*f.Encode(*codec, KvSide::kKey), KvSide::kKey, 96);
+    for (int first = 0; first < 32 * 96; first += 32) {
+      float largest = 0, decoded = 0;
+      for (int i = first; i < first + 32; ++i) {
+        if (std::fabs(f.k[i]) > std::fabs(largest)) largest = f.k[i], decoded = got[i];
+      }
+      if (first == 5 * 96 + 32) {
+        for (int i = first; i < first + 32; ++i) EXPECT_EQ(got[i], 0.0f);
+        continue;
+      }
+      EXPECT_EQ(std::ilogb(decoded), std::ilogb(largest));
+      EXPECT_EQ(std::signbit(decoded), std::signbit(largest));
+      const double step = std::ldexp(1.0, std::ilogb(largest) + 2 - bits);
+      for (int i = first; i < first + 32; ++i) EXPECT_LE(std::fabs(got[i] - f.k[i]), step);
     }
   }
 }

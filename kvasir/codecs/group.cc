@@ -12,11 +12,12 @@ Result<std::shared_ptr<const KvCodec>> Make(CodecValues values) {
   const int g = static_cast<int>(values[1]);
   GroupFormat format = {
       .quantiser = Quantiser(values[3] != 0 ? GridRule::kIntegerZero : GridRule::kMinMax,
-                             static_cast<int>(values[0])),
+                             static_cast<int>(values[0]), static_cast<float>(values[7])),
       .grouping = by_channel ? Grouping::kPerChannel : Grouping::kPerToken,
       .group = by_channel ? 0 : g,
       .block = by_channel ? g : kTileTokens,
       .hadamard = values[4] != 0,
+      .sort = static_cast<ChannelSort>(values[6]),
       .raw = values[5] != 0};
   const TailRule tail = {.block = format.block};
   return MakeGroupCodec({.name = CodecName(group_codec(), values),
@@ -40,10 +41,18 @@ const CodecInfo& group_codec() {
       {.name = "zero", .max = 1, .meaning = "the offset is a whole number of steps from 0"},
       kHadamardParam,
       {.name = "raw", .max = 1, .meaning = "keys are stored without RoPE"},
+      kOrderParam,
+      {.name = "clip",
+       .default_value = 1,
+       .min = 0.1,
+       .max = 1,
+       .meaning = "what the range of a group is multiplied by"},
   };
   static const CodecInfo kInfo = {
       .name = "group",
-      .summary = "integer codes in groups: width, group, axis, offset, rotation and RoPE at choice",
+      .summary =
+          "integer codes in groups: width, group, axis, offset, rotation, RoPE, order and clip at "
+          "choice",
       .card = "the quantisers that KIVI, QuaRot, RotateKV and SKVQ are made of",
       .params = kParams,
       .make = Make,

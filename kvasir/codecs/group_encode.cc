@@ -243,19 +243,37 @@ Result<std::shared_ptr<const CodedPart>> EncodeGroups(const GroupFormat& format,
                             GetRopeTable(*input.rope, input.pos.back(), input.arena->ledger()));
     pos = Positions(input.pos);
   }
-  auto part = std::make_shared<GroupPart>(format, order, input.arena, rope, std::move(pos));
-  KVASIR_RETURN_IF_ERROR(part->Grow(n));
+  ChannelBasis basis(input.head_dim, format.hadamard, format.random_signs);
   std::vector<float> rows;
-  for (int64_t b = 0; b < part->n_block(); ++b) {
-    const int64_t first = b * format.block, last = std::min<int64_t>(n, first + format.block);
+  // Tokens [first, last) in the basis.
+  const auto load = [&](int64_t first, int64_t last) {
     rows.assign(input.rows + first * input.head_dim, input.rows + last * input.head_dim);
     std::ranges::transform(rows, rows.begin(), FiniteHalfRange);
     for (int64_t t = first; t < last; ++t) {
       float* row = rows.data() + (t - first) * input.head_dim;
       if (rope != nullptr) rope->Turn(row, -input.pos[t]);
-      if (format.hadamard) part->hadamard().Forward(row);
+      basis.Forward(row);
     }
     std::ranges::transform(rows, rows.begin(), FiniteHalfRange);
+  };
+  bool finds_order = false;
+  if (format.sorts(input.head_dim)) {
+    const int group = format.GroupChannels(input.head_dim);
+    auto known = std::dynamic_pointer_cast<const ChannelOrder>(input.traits);
+    finds_order = known == nullptr || !known->Serves(format.sort, input.head_dim, group);
+    if (finds_order) {
+      load(0, std::min<int64_t>(n, kOrderTokens));
+      KVASIR_ASSIGN_OR_RETURN(known, ChannelOrder::Find(format.sort, rows, input.head_dim, group,
+                                                        input.arena->ledger()));
+    }
+    basis.set_order(std::move(known));
+  }
+  auto part = std::make_shared<GroupPart>(format, order, input.arena, basis, finds_order, rope,
+                                          std::move(pos));
+  KVASIR_RETURN_IF_ERROR(part->Grow(n));
+  for (int64_t b = 0; b < part->n_block(); ++b) {
+    const int64_t first = b * format.block, last = std::min<int64_t>(n, first + format.block);
+    load(first, last);
     BlockEncoder(format, order, part->layout(b), prior, rows, part->block(b)).Encode();
   }
   return std::shared_ptr<const CodedPart>(std::move(part));

@@ -41,6 +41,10 @@ void LoadTable(const GroupFormat& format, const BlockLayout& layout, const std::
     std::ranges::copy(NormalTable(format.quantiser.bits()), table);
     return;
   }
+  if (format.table == CodeTable::kIq4nl) {
+    std::ranges::copy(kIq4nlValues, table);
+    return;
+  }
   const auto* words = reinterpret_cast<const uint16_t*>(block + layout.table);
   for (int i = 0; i < 1 << format.quantiser.bits(); ++i) table[i] = HalfToFloat(words[i]);
 }

@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 
+#include "kvasir/codecs/channel_order.h"
 #include "kvasir/codecs/quantiser.h"
 #include "kvasir/codecs/registry.h"
 #include "kvasir/codecs/tile_order.h"
@@ -20,7 +21,7 @@ enum class Grouping : uint8_t {
   kPerChannel,  // a group is the tokens of a block in one channel
 };
 
-enum class CodeTable : uint8_t { kNone, kNormal, kFitted };
+enum class CodeTable : uint8_t { kNone, kNormal, kFitted, kIq4nl };
 
 // One side of a format.
 struct GroupFormat {
@@ -30,7 +31,10 @@ struct GroupFormat {
   int block = kTileTokens;    // tokens stored together, a multiple of 16
   bool hadamard = false;      // rows are rotated before they are encoded
   bool random_signs = false;  // of the rotation
-  bool raw = false;           // keys are stored without RoPE, and rotated when they are read
+  // Channels are put in this order, after any rotation. Where the head is one group, order changes
+  // nothing and none is sought.
+  ChannelSort sort = ChannelSort::kNone;
+  bool raw = false;  // keys are stored without RoPE, and rotated when they are read
   CodeTable table = CodeTable::kNone;  // kFitted: one per block
   double outliers = 0;  // share of a block's elements that is also stored as differences
   std::shared_ptr<const KvCalibration> calibration = {};  // ranges and tables; null = fitted
@@ -47,6 +51,7 @@ struct GroupFormat {
     const int channels = GroupChannels(head_dim);
     return (head_dim + channels - 1) / channels;
   }
+  bool sorts(int head_dim) const { return sort != ChannelSort::kNone && n_group(head_dim) > 1; }
 };
 
 // How a block lies in memory, in bytes from its start:
@@ -89,19 +94,28 @@ void LoadTable(const GroupFormat& format, const BlockLayout& layout, const std::
 inline constexpr CodecParam kHadamardParam = {
     .name = "had", .max = 1, .meaning = "rotate each head by a block Hadamard matrix first"};
 
+// In the order of ChannelSort.
+inline constexpr std::string_view kChannelSorts[] = {"none", "energy", "range", "mean"};
+inline constexpr CodecParam kOrderParam = {
+    .name = "order",
+    .max = 3,
+    .meaning = "what channels are sorted by before they are grouped: energy, range or mean",
+    .choices = kChannelSorts};
+
 struct GroupCodecSpec {
   std::string name;
   GroupFormat k = {}, v = {};
   TailRule k_tail = {}, v_tail = {};
 };
 
-// Errors: kInvalidArgument for sizes that do not go together.
+// Errors: kInvalidArgument for sizes and transforms that do not go together.
 Result<std::shared_ptr<const KvCodec>> MakeGroupCodec(GroupCodecSpec spec);
 
-// ggml's block formats: groups of 32 channels of a token, rotated first if the flag is set.
-inline constexpr CodecParam kGgmlParams[] = {kHadamardParam};
+// ggml's block formats: groups of 32 channels of a token, rotated or sorted first if that is asked.
+inline constexpr CodecParam kGgmlParams[] = {kHadamardParam, kOrderParam};
 Result<std::shared_ptr<const KvCodec>> MakeGgmlCodec(const CodecInfo& info, CodecValues values,
-                                                     Quantiser quantiser);
+                                                     Quantiser quantiser,
+                                                     CodeTable table = CodeTable::kNone);
 
 // Encodes any number of tokens in `format`. Errors: kOutOfMemory.
 Result<std::shared_ptr<const CodedPart>> EncodeGroups(const GroupFormat& format,

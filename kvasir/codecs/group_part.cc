@@ -29,7 +29,8 @@ CodeFormat CodeFormatOf(const GroupFormat& format, int head_dim) {
 }  // namespace
 
 GroupPart::GroupPart(const GroupFormat& format, const TileOrder& order, SlabArena* arena,
-                     std::shared_ptr<const RopeTable> rope, Positions pos)
+                     ChannelBasis basis, bool owns_order, std::shared_ptr<const RopeTable> rope,
+                     Positions pos)
     : format_(format),
       order_(order),
       layout_(format, order),
@@ -37,7 +38,8 @@ GroupPart::GroupPart(const GroupFormat& format, const TileOrder& order, SlabAren
       reads_codes_(ReadsCodes(format, order)),
       code_format_(CodeFormatOf(format, order.head_dim)),
       arena_(arena),
-      rotation_(order.head_dim, format.hadamard && format.random_signs),
+      basis_(std::move(basis)),
+      owns_order_(owns_order && basis_.order() != nullptr),
       rope_(std::move(rope)),
       pos_(std::move(pos)) {}
 
@@ -56,11 +58,12 @@ Status GroupPart::Grow(int64_t n) {
 }
 
 int64_t GroupPart::bytes() const {
-  return (n_block() - 1) * blocks_.front().bytes() + blocks_.back().bytes() + pos_.bytes();
+  return (n_block() - 1) * blocks_.front().bytes() + blocks_.back().bytes() + pos_.bytes() +
+         (owns_order_ ? basis_.order()->bytes() : 0);
 }
 
 const ChannelRotation* GroupPart::rotation() const {
-  return format_.hadamard && rope_ == nullptr ? &rotation_ : nullptr;
+  return basis_.changes() && rope_ == nullptr ? &basis_ : nullptr;
 }
 
 int64_t GroupPart::n_code_tile() const {
@@ -118,15 +121,15 @@ void GroupPart::LoadTile(int64_t tile, bool rotated, float* dst) const {
   const int in_block = static_cast<int>(tile % tiles_per_block);
   Unpack(block, in_block, dst);
   if (layout_.n_outlier > 0) AddOutliers(block, in_block, dst);
-  if (format_.hadamard && !(rotated && rotation() != nullptr)) RotateBack(tile, dst);
+  if (basis_.changes() && !(rotated && rotation() != nullptr)) ChangeBack(tile, dst);
   if (rope_ != nullptr) RestoreKeys(tile, dst);
   ClearUnused(tile, dst);
 }
 
-void GroupPart::RotateBack(int64_t tile, float* dst) const {
-  if (order_.side == KvSide::kKey) return rotation_.BackwardLanes(dst);
+void GroupPart::ChangeBack(int64_t tile, float* dst) const {
+  if (order_.side == KvSide::kKey) return basis_.BackwardLanes(dst);
   const int64_t used = std::min<int64_t>(kTileTokens, n_token_ - tile * kTileTokens);
-  for (int64_t t = 0; t < used; ++t) rotation_.Backward(dst + t * PaddedDim(order_.head_dim));
+  for (int64_t t = 0; t < used; ++t) basis_.Backward(dst + t * PaddedDim(order_.head_dim));
 }
 
 void GroupPart::LoadGrids(int64_t block, int tile, float* scale, float* offset) const {
@@ -219,7 +222,8 @@ void GroupPart::ClearUnused(int64_t tile, float* dst) const {
 
 Result<std::shared_ptr<const CodedPart>> GroupPart::Gather(std::span<const int32_t> keep) const {
   if (!format_.can_gather()) return CodedPart::Gather(keep);
-  auto part = std::make_shared<GroupPart>(format_, order_, arena_, nullptr, Positions());
+  auto part = std::make_shared<GroupPart>(format_, order_, arena_, basis_, owns_order_, nullptr,
+                                          Positions());
   KVASIR_RETURN_IF_ERROR(part->Grow(static_cast<int64_t>(keep.size())));
   for (int64_t b = 0; b < part->n_block(); ++b) {
     const int64_t first = b * kTileTokens;

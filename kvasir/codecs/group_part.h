@@ -13,9 +13,11 @@ namespace kvasir {
 
 class GroupPart final : public CodedPart {
  public:
-  //   rope  for raw keys, with the tokens' positions; else null
-  GroupPart(const GroupFormat& format, const TileOrder& order, SlabArena* arena,
-            std::shared_ptr<const RopeTable> rope, Positions pos);
+  //   basis       that the stored rows are in
+  //   owns_order  its order was found on these tokens
+  //   rope        for raw keys, with the tokens' positions; else null
+  GroupPart(const GroupFormat& format, const TileOrder& order, SlabArena* arena, ChannelBasis basis,
+            bool owns_order, std::shared_ptr<const RopeTable> rope, Positions pos);
 
   // Adds zeroed blocks for n tokens.
   Status Grow(int64_t n);
@@ -24,10 +26,9 @@ class GroupPart final : public CodedPart {
   const BlockLayout& layout(int64_t block) const {
     return block + 1 < n_block() ? layout_ : last_layout_;
   }
-  const HadamardRotation& hadamard() const { return rotation_; }
-
   int64_t n_token() const override { return n_token_; }
   int64_t bytes() const override;
+  std::shared_ptr<const HeadTraits> traits() const override { return basis_.order(); }
   Status LoadTiles(int64_t first, int n, float* scratch, TileFormat* format,
                    const void** tiles) const override;
   const ChannelRotation* rotation() const override;
@@ -42,7 +43,7 @@ class GroupPart final : public CodedPart {
   Status Load(int64_t first, int n, bool rotated, float* scratch, TileFormat* format,
               const void** tiles) const;
   void LoadTile(int64_t tile, bool rotated, float* dst) const;
-  void RotateBack(int64_t tile, float* dst) const;
+  void ChangeBack(int64_t tile, float* dst) const;
   void LoadGrids(int64_t block, int tile, float* scale, float* offset) const;
   void Unpack(int64_t block, int tile, float* dst) const;
   void AddOutliers(int64_t block, int tile, float* dst) const;
@@ -57,7 +58,8 @@ class GroupPart final : public CodedPart {
   bool reads_codes_;  // attention does, as code_format_ says
   CodeFormat code_format_;
   SlabArena* arena_;
-  HadamardRotation rotation_;
+  ChannelBasis basis_;
+  bool owns_order_;
   std::shared_ptr<const RopeTable> rope_;
   Positions pos_;  // raw keys only
   int64_t n_token_ = 0;

@@ -34,6 +34,17 @@ uint8_t Nearest(float x, const float* table, int n) {
   return static_cast<uint8_t>(x - table[above - 1] <= table[above] - x ? above - 1 : above);
 }
 
+// The least-squares scale of codes that are the nearest to x / first, errors weighted by x^2.
+float Iq4nlScale(std::span<const float> x, float first) {
+  double product = 0, squares = 0;
+  for (float v : x) {
+    const double value = first == 0 ? 0 : kIq4nlValues[Nearest(v / first, kIq4nlValues, 16)];
+    product += double{v} * v * value * v;
+    squares += double{v} * v * value * value;
+  }
+  return squares > 0 ? static_cast<float>(product / squares) : 0.0f;
+}
+
 struct Range {
   float min, max;
   float AbsMax() const { return std::max(max, -min); }
@@ -92,7 +103,8 @@ CodeKind Quantiser::kind() const {
     case GridRule::kAbsMax:
     case GridRule::kUnit: return CodeKind::kE4m3;
     case GridRule::kRange:
-    case GridRule::kNorm: return CodeKind::kTable;
+    case GridRule::kNorm:
+    case GridRule::kIq4nl: return CodeKind::kTable;
     default: return CodeKind::kInteger;
   }
 }
@@ -113,10 +125,17 @@ Grid Quantiser::Fit(std::span<const float> x) const {
   const auto top = static_cast<float>((1 << bits_) - 1);
   switch (rule_) {
     case GridRule::kIntegerZero:
-      min = std::min(min, 0.0f);
-      max = std::max(max, 0.0f);
-      [[fallthrough]];
-    case GridRule::kMinMax: step = (max - min) / top; break;
+      min = std::min(min, 0.0f) * clip_;
+      max = std::max(max, 0.0f) * clip_;
+      step = (max - min) / top;
+      break;
+    case GridRule::kMinMax: {
+      const float cut = (max - min) * (1 - clip_) / 2;
+      min += cut;
+      max -= cut;
+      step = (max - min) / top;
+      break;
+    }
     case GridRule::kSymmetric: step = range.AbsMax() / (Zero() - 1); break;
     case GridRule::kSigned: step = Extreme(x, range) / -Zero(); break;
     case GridRule::kAbsMax: step = range.AbsMax() / 448; break;
@@ -127,7 +146,17 @@ Grid Quantiser::Fit(std::span<const float> x) const {
       step = static_cast<float>(std::sqrt(squares / static_cast<double>(x.size())));
       break;
     }
+    case GridRule::kPowerOfTwo:
+      if (range.AbsMax() > 0) step = std::ldexp(2.0f / Zero(), std::ilogb(range.AbsMax()));
+      break;
+    case GridRule::kIq4nl: step = Extreme(x, range) / kIq4nlValues[0]; break;
     case GridRule::kUnit: break;
+  }
+  if (rule_ == GridRule::kIq4nl) {
+    grid.scale = ToHalf(Iq4nlScale(x, step));
+    grid.s = HalfToFloat(grid.scale);
+    if (grid.s != 0) grid.inverse = 1.0f / step;
+    return grid;
   }
   grid.scale = ToHalf(step);
   grid.s = HalfToFloat(grid.scale);
@@ -150,7 +179,8 @@ void Quantiser::FillOffsets(const uint16_t* stored, const float* s, int n, float
       for (int i = 0; i < n; ++i) o[i] = -s[i] * static_cast<float>(stored[i]);
       return;
     case GridRule::kSymmetric:
-    case GridRule::kSigned: {
+    case GridRule::kSigned:
+    case GridRule::kPowerOfTwo: {
       const float zero = Zero();
       for (int i = 0; i < n; ++i) o[i] = -s[i] * zero;
       return;
@@ -189,10 +219,14 @@ void Quantiser::Encode(std::span<const float> x, const Grid& grid, const float* 
     case GridRule::kSigned:
       return each(
           [&](float v) { return static_cast<int>(Clamp(v * inverse + (zero + 0.5f), top)); });
+    case GridRule::kPowerOfTwo:
+      return each(
+          [&](float v) { return static_cast<int>(Clamp(RoundEven(v * inverse) + zero, top)); });
     case GridRule::kAbsMax:
     case GridRule::kUnit: return each([&](float v) { return FloatToE4m3(v * inverse); });
     case GridRule::kRange:
     case GridRule::kNorm:
+    case GridRule::kIq4nl:
       return each([&](float v) { return Nearest((v - offset) * inverse, table, 1 << bits_); });
   }
 }

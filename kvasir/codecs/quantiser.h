@@ -30,7 +30,18 @@ enum class GridRule : uint8_t {
   kRange,
   // s = root mean square, o = 0; the nearest of a table for N(0, 1). s stored.
   kNorm,
+  // s = the power of two that fits absmax < 2^(b-1) * s, o = -2^(b-1) * s; codes round half to
+  // even, and the largest that round up to 2^(b-1) stay below. s stored. Block floating point.
+  kPowerOfTwo,
+  // o = 0; the nearest of kIq4nlValues to x / t, t = the value of largest magnitude / the first of
+  // them; s = the scale that then has the least squared error, weighted by x^2. s stored. ggml's
+  // iq4_nl.
+  kIq4nl,
 };
+
+// What ggml's iq4_nl codes stand for.
+inline constexpr float kIq4nlValues[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
+                                           1,    13,   25,  38,  53,  69,  89,  113};
 
 struct Grid {
   uint16_t scale = 0;   // f16, stored
@@ -42,7 +53,9 @@ struct Grid {
 class Quantiser {
  public:
   Quantiser() = default;
-  Quantiser(GridRule rule, int bits) : rule_(rule), bits_(bits) {}
+  //   clip  what the half range of kMinMax and kIntegerZero is multiplied by; values beyond the
+  //         ends get the codes of the ends
+  Quantiser(GridRule rule, int bits, float clip = 1) : rule_(rule), bits_(bits), clip_(clip) {}
 
   int bits() const { return bits_; }
   CodeKind kind() const;
@@ -50,7 +63,10 @@ class Quantiser {
   bool stores_offset() const;
 
   // Rules of integer codes that count from the middle of their range, and from a stored minimum.
-  bool is_symmetric() const { return rule_ == GridRule::kSymmetric || rule_ == GridRule::kSigned; }
+  bool is_symmetric() const {
+    return rule_ == GridRule::kSymmetric || rule_ == GridRule::kSigned ||
+           rule_ == GridRule::kPowerOfTwo;
+  }
   bool is_min_max() const { return rule_ == GridRule::kMinMax; }
 
   // `x` finite, magnitudes up to 65504; empty groups give scale 0.
@@ -73,6 +89,7 @@ class Quantiser {
 
   GridRule rule_ = GridRule::kMinMax;
   int bits_ = 4;
+  float clip_ = 1;
 };
 
 // What encoders make of a value first: not a number becomes 0, magnitudes above the largest f16

@@ -60,6 +60,67 @@ TEST(Quantiser, ConstantGroupsAreExact) {
   }
 }
 
+// Of smooth values: s^2 / 12, so each bit more divides it by ((2^(b+1) - 1) / (2^b - 1))^2.
+TEST(Quantiser, SquaredErrorsFallAsTheStepsDo) {
+  std::mt19937 rng(9);
+  std::uniform_real_distribution<float> uniform(-3, 5);
+  double last = 0;
+  for (int bits = 2; bits <= 8; ++bits) {
+    const Quantiser quantiser(GridRule::kMinMax, bits);
+    double squares = 0, steps = 0;
+    int n = 0;
+    for (int group = 0; group < 2000; ++group) {
+      std::vector<float> x(64);
+      for (float& v : x) v = uniform(rng);
+      const Grid grid = quantiser.Fit(x);
+      for (float v : x) {
+        squares +=
+            std::pow(quantiser.Value(quantiser.Code(v, grid, nullptr), grid, nullptr) - v, 2);
+        steps += std::pow(double{grid.s}, 2) / 12;
+        ++n;
+      }
+    }
+    EXPECT_NEAR(squares / steps, 1, 0.04) << bits;
+    const double levels = (1 << bits) - 1, fewer = (1 << (bits - 1)) - 1;
+    if (bits > 2) {
+      EXPECT_NEAR(last / (squares / n) / std::pow(levels / fewer, 2), 1, 0.06) << bits;
+    }
+    last = squares / n;
+  }
+}
+
+// What each rule does halfway between codes, as its comment says.
+TEST(Quantiser, RoundsHalvesAsTheFormatSays) {
+  const auto decode = [](GridRule rule, int bits, std::vector<float> x) {
+    const Quantiser quantiser(rule, bits);
+    const Grid grid = quantiser.Fit(x);
+    for (float& v : x) v = quantiser.Value(quantiser.Code(v, grid, nullptr), grid, nullptr);
+    return x;
+  };
+  using Row = std::vector<float>;
+  // Steps of 1 from 0 to 15, from -127 to 127, from -8 to 7, from -8 to 7.
+  EXPECT_EQ(decode(GridRule::kMinMax, 4, {0, 15, 0.5f, 1.5f, 2.5f}), (Row{0, 15, 0, 2, 2}));
+  EXPECT_EQ(decode(GridRule::kIntegerZero, 4, {-5, 10, 0.5f, 1.5f, -0.5f}), (Row{-5, 10, 0, 2, 0}));
+  EXPECT_EQ(decode(GridRule::kSymmetric, 8, {127, 0.5f, -0.5f, 1.5f, 0.49999997f}),
+            (Row{127, 1, -1, 2, 0}));
+  EXPECT_EQ(decode(GridRule::kSigned, 4, {-8, 0.5f, -0.5f, 1.25f, 7.75f}), (Row{-8, 1, 0, 1, 7}));
+  EXPECT_EQ(decode(GridRule::kPowerOfTwo, 4, {-7, 0.5f, 1.5f, 2.5f, 7.75f}), (Row{-7, 0, 2, 2, 7}));
+}
+
+TEST(Quantiser, AClippedRangeIsShorterAtBothEnds) {
+  const Quantiser whole(GridRule::kMinMax, 8), clipped(GridRule::kMinMax, 8, 0.5f);
+  const std::vector<float> x = {10, 14, 12, 11.5f};
+  const Grid grid = clipped.Fit(x);
+  EXPECT_NEAR(grid.s, whole.Fit(x).s / 2, 1e-5);
+  EXPECT_EQ(clipped.Value(clipped.Code(10, grid, nullptr), grid, nullptr), 11);
+  EXPECT_NEAR(clipped.Value(clipped.Code(14, grid, nullptr), grid, nullptr), 13, 1e-2);
+  EXPECT_NEAR(clipped.Value(clipped.Code(11.5f, grid, nullptr), grid, nullptr), 11.5, 1e-2);
+  // Zero stays zero where it is a code.
+  const Quantiser zero(GridRule::kIntegerZero, 2, 0.8f);
+  const Grid other = zero.Fit(Random(32, 0.5f, 1, 4));
+  EXPECT_EQ(zero.Value(zero.Code(0, other, nullptr), other, nullptr), 0.0f);
+}
+
 TEST(Quantiser, IntegerZeroKeepsZero) {
   for (float mean : {-30.0f, -1.0f, 0.0f, 1.0f, 30.0f}) {
     const Quantiser quantiser(GridRule::kIntegerZero, 4);
@@ -70,7 +131,8 @@ TEST(Quantiser, IntegerZeroKeepsZero) {
 
 TEST(Quantiser, ScalesTooSmallForHalfDecodeToTheOffset) {
   for (GridRule rule : {GridRule::kMinMax, GridRule::kIntegerZero, GridRule::kSymmetric,
-                        GridRule::kSigned, GridRule::kAbsMax, GridRule::kRange, GridRule::kNorm}) {
+                        GridRule::kSigned, GridRule::kAbsMax, GridRule::kRange, GridRule::kNorm,
+                        GridRule::kPowerOfTwo, GridRule::kIq4nl}) {
     const std::vector<float> x = {1e-40f, -1e-40f, 2e-39f, 0.0f};
     const Quantiser quantiser(rule, 4);
     const Grid grid = quantiser.Fit(x);

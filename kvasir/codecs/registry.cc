@@ -38,7 +38,19 @@ size_t FindParam(const CodecInfo& info, std::string_view name) {
   return i;
 }
 
+Result<double> ParseChoice(const CodecInfo& info, const CodecParam& param, std::string_view text) {
+  std::string names;
+  for (size_t i = 0; i < param.choices.size(); ++i) {
+    if (param.choices[i] == text) return static_cast<double>(i);
+    if (i > 0) names += i + 1 < param.choices.size() ? ", " : " or ";
+    names += param.choices[i];
+  }
+  return Status::InvalidArgument(
+      fmt::format("{}: {} must be {}, not \"{}\"", info.name, param.name, names, text));
+}
+
 Result<double> ParseValue(const CodecInfo& info, const CodecParam& param, std::string_view text) {
+  if (!param.choices.empty()) return ParseChoice(info, param, text);
   double value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   const bool number = error == std::errc() && end == text.data() + text.size();
@@ -103,8 +115,13 @@ std::string CodecName(const CodecInfo& info, CodecValues values) {
     const CodecParam& param = info.params[i];
     if (values[i] == param.default_value) continue;
     if (!inside.empty()) inside += ',';
-    inside +=
-        param.is_flag() ? std::string(param.name) : fmt::format("{}={}", param.name, values[i]);
+    if (param.is_flag()) {
+      inside += param.name;
+    } else if (!param.choices.empty()) {
+      inside += fmt::format("{}={}", param.name, param.choices[static_cast<size_t>(values[i])]);
+    } else {
+      inside += fmt::format("{}={}", param.name, values[i]);
+    }
   }
   return inside.empty() ? std::string(info.name) : fmt::format("{}({})", info.name, inside);
 }

@@ -13,15 +13,17 @@
 
 namespace kvasir {
 
-// A number that a codec takes. All parameters are numbers; flags are 0 or 1.
+// A number that a codec takes. All parameters are numbers; flags are 0 or 1, and choices count from
+// 0 and are given by name.
 struct CodecParam {
   std::string_view name;
   double default_value = 0;
   double min = 0;
   double max = 0;
   std::string_view meaning;
+  std::span<const std::string_view> choices = {};  // (max + 1), or empty
 
-  bool is_flag() const { return min == 0 && max == 1 && default_value == 0; }
+  bool is_flag() const { return min == 0 && max == 1 && default_value == 0 && choices.empty(); }
 };
 
 // What follows a codec's name in brackets, in order. An empty name is positional: the name of a

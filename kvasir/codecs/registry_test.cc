@@ -29,6 +29,8 @@ TEST(Registry, ArgumentsComeByNameByPlaceAndAsFlags) {
   EXPECT_EQ(name({{"had", "1"}}), "q4_0(had)");
   EXPECT_EQ(name({{"", "1"}}), "q4_0(had)");
   EXPECT_EQ(name({{"had", "0"}}), "q4_0");
+  EXPECT_EQ(name({{"order", "energy"}}), "q4_0(order=energy)");
+  EXPECT_EQ(name({{"order", "none"}}), "q4_0");
 }
 
 TEST(Registry, MistakesAreExplained) {
@@ -41,6 +43,12 @@ TEST(Registry, MistakesAreExplained) {
   EXPECT_NE(message("q4_0", {{"had", "x"}}).find("\"x\""), std::string::npos);
   EXPECT_NE(message("q4_0", {{"had", "nan"}}).find("\"nan\""), std::string::npos);
   EXPECT_NE(message("q4_0", {{"bits", "2"}}).find("its parameters are had"), std::string::npos);
+  EXPECT_NE(message("q4_0", {{"order", "size"}}).find("none, energy, range or mean, not \"size\""),
+            std::string::npos);
+  EXPECT_NE(message("q4_0", {{"", "had"}, {"order", "range"}}).find("nothing left to sort by"),
+            std::string::npos);
+  EXPECT_NE(message("group", {{"", "channel"}, {"order", "mean"}}).find("has one channel"),
+            std::string::npos);
   EXPECT_NE(message("f16", {{"", "2"}}).find("it takes no parameters"), std::string::npos);
 }
 

@@ -146,6 +146,18 @@ GroupFormat Rotated(int bits) {
   return format;
 }
 
+// 128 channels of k_raw, rotated, and the range of a token cut.
+std::shared_ptr<const KvCodec> RotateKv(int bits, float clip) {
+  return MustMakeCodec("group", {{"bits", std::to_string(bits)},
+                                 {"g", "128"},
+                                 {"", "had"},
+                                 {"", "raw"},
+                                 {"clip", std::to_string(clip)}});
+}
+std::shared_ptr<const KvCodec> Bfp(int group, const char* order) {
+  return MustMakeCodec("bfp", {{"g", std::to_string(group)}, {"order", order}});
+}
+
 struct Reference {
   const char* what;
   std::shared_ptr<const KvCodec> codec;
@@ -177,6 +189,15 @@ TEST(Synthetic, KeyErrorsAreTheKnownOnes) {
       {"q8_0", MustMakeCodec("q8_0"), {0.0096, 0.020, 0.015}},
       {"q4_0", MustMakeCodec("q4_0"), {0.153, 0.315, 0.236}},
       {"fp8", MustMakeCodec("fp8"), {0.0255, 0.058, 0.048}},
+      {"rotated raw, clipped, 2 bits", RotateKv(2, 0.8f), {0.368, 0.758, 0.563}},
+      {"rotated raw, clipped, 3 bits", RotateKv(3, 0.8f), {0.172, 0.353, 0.271}},
+      {"rotated raw, clipped, 4 bits", RotateKv(4, 0.8f), {0.105, 0.213, 0.180}},
+      {"bfp 128", Bfp(128, "none"), {0.272, 0.563, 0.469}},
+      {"bfp 128 sorted", Bfp(128, "energy"), {0.272, 0.563, 0.469}},
+      {"bfp 64", Bfp(64, "none"), {0.248, 0.513, 0.410}},
+      {"bfp 64 sorted", Bfp(64, "energy"), {0.202, 0.420, 0.316}},
+      {"bfp 32", Bfp(32, "none"), {0.210, 0.435, 0.339}},
+      {"bfp 32 sorted", Bfp(32, "energy"), {0.151, 0.318, 0.232}},
   };
   for (const Reference& reference : references) {
     SCOPED_TRACE(reference.what);
@@ -208,6 +229,37 @@ TEST(Synthetic, FormatsStandInTheirKnownOrder) {
     last_channel = channel;
     last_raw = raw;
   }
+}
+
+TEST(Synthetic, ClippingHelpsAtTwoBitsAndHurtsAtFour) {
+  EXPECT_LT(1.1 * KeyErrors(*RotateKv(2, 0.8f)).k, KeyErrors(*RotateKv(2, 1)).k);
+  EXPECT_GT(KeyErrors(*RotateKv(4, 0.8f)).k, 1.05 * KeyErrors(*RotateKv(4, 1)).k);
+}
+
+TEST(Synthetic, SortingHelpsWhereGroupsAreShorterThanTheHead) {
+  for (const char* name : {"q4_0", "q8_0", "q5_0", "iq4_nl"}) {
+    SCOPED_TRACE(name);
+    const double plain = KeyErrors(*MustMakeCodec(name)).k;
+    EXPECT_LT(1.2 * KeyErrors(*MustMakeCodec(name, {{"order", "energy"}})).k, plain);
+  }
+  // With a stored minimum like ranges count: much before RoPE, where means are constant, and little
+  // after it, where every channel has both signs.
+  const auto group = [](int bits, const char* order, const char* raw) {
+    return KeyErrors(
+               *MustMakeCodec(
+                   "group",
+                   {{"bits", std::to_string(bits)}, {"g", "32"}, {"raw", raw}, {"order", order}}))
+        .k;
+  };
+  for (int bits : {2, 3, 4}) {
+    SCOPED_TRACE(bits);
+    EXPECT_LT(1.2 * group(bits, "range", "1"), group(bits, "none", "1"));
+    EXPECT_LT(group(bits, "range", "0"), group(bits, "none", "0"));
+    EXPECT_LT(group(bits, "energy", "1"), group(bits, "none", "1"));
+    EXPECT_LT(group(bits, "range", "1"), group(bits, "energy", "1"));
+  }
+  // Nothing to gain where the group is the head.
+  EXPECT_EQ(KeyErrors(*Bfp(128, "energy")).k, KeyErrors(*Bfp(128, "none")).k);
 }
 
 // Values of tokens with different norms are hurt by sharing a range with their neighbours in time.

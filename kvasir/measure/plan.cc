@@ -58,15 +58,18 @@ double SideBytes(const KvPolicy& policy, KvSide side, int64_t held, bool seals) 
   sinks = (sinks + kTileTokens - 1) / kTileTokens * kTileTokens;
   const bool is_key = side == KvSide::kKey;
   const KvCodec* codec = (is_key ? policy.codec_k : policy.codec_v).get();
-  int64_t n_sealed = 0;
+  int64_t n_sealed = 0, learnt = 0;
   if (seals && codec != nullptr) {
     n_sealed = std::max<int64_t>(0, held - sinks - codec->tail(side).keep) / block * block;
+    learnt = codec->head_bytes(side, policy.target().shape.head_dim);
+    if (learnt > 0 && n_sealed < codec->tail(side).first) n_sealed = learnt = 0;
   }
   const int dense_bytes =
       (is_key ? policy.k_format() : policy.v_format()) == TileFormat::kF16 ? 2 : 4;
-  return policy.target().shape.head_dim *
-         (static_cast<double>(held - n_sealed) * dense_bytes +
-          static_cast<double>(n_sealed) * policy.bits_per_element(side) / 8);
+  return static_cast<double>(learnt) +
+         policy.target().shape.head_dim *
+             (static_cast<double>(held - n_sealed) * dense_bytes +
+              static_cast<double>(n_sealed) * policy.bits_per_element(side) / 8);
 }
 
 // Slabs start small and grow to this; of every size of block one may be almost empty.
@@ -235,8 +238,8 @@ PlanRow PlanRecipe(const KvPolicy& policy, const PlanBytes& fixed, int64_t summa
   row.peak.index =
       SignalBytes(policy, std::min(options.n_token, cap + options.n_ubatch)) + summaries;
   if (policy.renumbers()) {
-    row.peak.index += RopeTable::Bytes(policy.target().shape.head_dim / 2,
-                                       static_cast<int32_t>(options.n_token));
+    row.peak.index +=
+        RopeTable::Bytes(policy.target().shape.head_dim / 2, static_cast<int32_t>(options.n_token));
   }
   row.kv_end = SteadyBytes(policy, options.n_token) +
                SignalBytes(policy, MeanHeld(policy, options.n_token)) + summaries;
@@ -276,7 +279,8 @@ int64_t SteadyBytes(const KvPolicy& policy, int64_t n_token) {
       const bool seals = policy.seals() && shape.window[layer] == 0;
       bytes += SideBytes(policy, KvSide::kKey, held, seals) +
                SideBytes(policy, KvSide::kValue, held, seals);
-      // Positions with holes are written out; turned keys have them twice, and by how much they turn.
+      // Positions with holes are written out; turned keys have them twice, and by how much they
+      // turn.
       if (shape.window[layer] == 0 && held < n_token) {
         bytes += static_cast<double>(held) * sizeof(int32_t) * (policy.renumbers() ? 3 : 1);
       }

@@ -115,11 +115,15 @@ class Gatherer {
   }
 
   ListContents Take() && {
-    if (table_ != nullptr) Flush();
+    if (Turns()) Flush();
     return std::move(contents_);
   }
 
  private:
+  bool Turns() const {
+    return std::ranges::any_of(turns_, [](int32_t turn) { return turn != 0; });
+  }
+
   Status AddSealed(std::shared_ptr<const Segment> segment) {
     Flush();
     contents_.sealed.push_back(std::move(segment));
@@ -145,7 +149,7 @@ class Gatherer {
   void Flush() {
     if (contents_.tail.n_kv() == 0) return;
     std::shared_ptr<const Segment> segment = contents_.tail.Seal(contents_.tail.n_kv());
-    if (table_ != nullptr) {
+    if (Turns()) {
       Positions pos = segment->pos();
       segment = std::make_shared<const TurnedSegment>(std::move(segment), std::move(pos),
                                                       std::move(turns_), std::move(table_));
@@ -200,7 +204,7 @@ std::vector<float> GatherBias(const SegmentList& list, std::span<const int32_t> 
                                       }
                                       return Status::Ok();
                                     });
-  if (!status.ok() || !any) bias.clear();
+  if (!status.ok() || !any) return {};
   return bias;
 }
 

@@ -30,6 +30,9 @@ std::string SealText(std::string_view side, const KvCodec& codec, KvSide kv_side
                   rule.block, codec.bits_per_element(kv_side, head_dim));
   if (rule.keep > 0) text += fmt::format("; the newest {} stay dense", rule.keep);
   if (rule.sinks > 0) text += fmt::format("; the first {} stay dense", rule.sinks);
+  if (const int64_t learnt = codec.head_bytes(kv_side, head_dim); learnt > 0) {
+    text += fmt::format("; each head learns {} bytes from its first {}", learnt, rule.first);
+  }
   return text;
 }
 

@@ -278,12 +278,14 @@ int64_t KvPolicy::forecast_bytes(int64_t n_token, int64_t chunk) const {
   const auto side_bytes = [&](KvSide side, const std::shared_ptr<const KvCodec>& codec,
                               TileFormat format, int64_t held) {
     const double dense_bytes = format == TileFormat::kF16 ? 2 : 4;
-    int64_t n_dense = held;
+    int64_t n_dense = held, learnt = 0;
     if (codec != nullptr) {
       const TailRule rule = codec->tail(side);
-      n_dense = std::min(held, chunk + rule.keep + rule.block + rule.sinks);
+      n_dense = std::min(held, chunk + rule.keep + std::max(rule.block, rule.first) + rule.sinks);
+      learnt = codec->head_bytes(side, shape.head_dim);
     }
-    return shape.head_dim * (static_cast<double>(n_dense) * dense_bytes +
+    return static_cast<double>(learnt) +
+           shape.head_dim * (static_cast<double>(n_dense) * dense_bytes +
                              static_cast<double>(held - n_dense) * bits_per_element(side) / 8);
   };
   double bytes = 0;

@@ -30,12 +30,12 @@ int64_t CountHeld(const SequenceCache& cache) {
   return n;
 }
 
-// Tokens of the longest tail that waits for a codec.
-int64_t LongestTail(const SequenceCache& cache) {
+// Of the list with the most dense tokens that wait for a codec.
+int64_t MostOpenTokens(const SequenceCache& cache) {
   int64_t n = 0;
   for (int layer = 0; layer < cache.shape().n_layer; ++layer) {
     for (int h = 0; h < cache.shape().n_kv_head; ++h) {
-      n = std::max(n, cache.list(layer, h).tail().n_kv());
+      n = std::max(n, Sealer::OpenTokens(cache.list(layer, h)));
     }
   }
   return n;
@@ -528,9 +528,10 @@ Status PolicyRun::Seal(SequenceCache& cache) {
   if (!policy_->seals()) return Status::Ok();
   const CacheShape& shape = cache.shape();
   const Sealer sealer(policy_->codec_k, policy_->codec_v);
-  KVASIR_ASSIGN_OR_RETURN(const ByteCharge scratch,
-                          ChargeScratch(resources_.team->size() *
-                                        Sealer::ScratchBytes(LongestTail(cache), shape.head_dim)));
+  KVASIR_ASSIGN_OR_RETURN(
+      const ByteCharge scratch,
+      ChargeScratch(resources_.team->size() *
+                    Sealer::ScratchBytes(MostOpenTokens(cache), shape.head_dim)));
   std::vector<Status> status(static_cast<size_t>(shape.n_layer) * shape.n_kv_head);
   resources_.team->Run(static_cast<int64_t>(status.size()), [&](int64_t i, int) {
     const int layer = static_cast<int>(i) / shape.n_kv_head;

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <cassert>
+#include <iterator>
 #include <numeric>
 
+#include "kvasir/codecs/kept_traits.h"
 #include "kvasir/codecs/registry.h"
 #include "kvasir/codecs/reposition.h"
 #include "kvasir/policy/disposition.h"
@@ -20,10 +22,31 @@ std::shared_ptr<const KvCodec> DenseCodec(TileFormat format) {
   return std::move(*codec);
 }
 
-// Of the first n tokens; empty where there is none.
-std::vector<float> BiasOf(const Segment& segment, int64_t n) {
+std::vector<float> BiasOf(const Segment& segment) {
   if (segment.bias() == nullptr) return {};
-  return {segment.bias(), segment.bias() + n};
+  return {segment.bias(), segment.bias() + segment.n_kv()};
+}
+
+// Indices of the tokens [begin, end).
+std::vector<int32_t> Tokens(int64_t begin, int64_t end) {
+  std::vector<int32_t> tokens(static_cast<size_t>(end - begin));
+  std::iota(tokens.begin(), tokens.end(), static_cast<int32_t>(begin));
+  return tokens;
+}
+
+// Of the tokens [begin, end) of the list.
+Positions PositionsOf(const SegmentList& list, int64_t begin, int64_t end) {
+  std::vector<int32_t> pos;
+  int64_t base = 0;
+  const auto add = [&](const Segment& segment) {
+    for (int64_t i = std::max(begin, base); i < std::min(end, base + segment.n_kv()); ++i) {
+      pos.push_back(segment.pos()[i - base]);
+    }
+    base += segment.n_kv();
+  };
+  for (const auto& segment : list.sealed()) add(*segment);
+  add(list.tail());
+  return Positions(pos);
 }
 
 // Dense tokens, their keys turned, between what is coded and the tail.
@@ -75,62 +98,86 @@ int64_t Sealer::Ready(const Side& side, int64_t n_token) const {
   return std::max<int64_t>(0, n_token - side.rule.keep) / block_ * block_;
 }
 
-Status Sealer::Reopen(const Place& place, int64_t n, SegmentList& list) const {
-  const int d = list.tail().head_dim();
-  std::vector<float> k(static_cast<size_t>(n * d)), v(k.size());
-  const int64_t first = list.n_kv() - n;
-  KVASIR_RETURN_IF_ERROR(list.Decode(first, list.n_kv(), k.data(), v.data()));
-  std::vector<int32_t> pos, tokens(static_cast<size_t>(n));
-  std::iota(tokens.begin(), tokens.end(), static_cast<int32_t>(first));
-  for (int32_t t : tokens) pos.push_back(list.pos(t));
-  KVASIR_ASSIGN_OR_RETURN(ListContents contents,
-                          MakeContents(list.tail().layout(), *place.arena, pos, k.data(), v.data(),
-                                       GatherBias(list, tokens)));
-  int64_t n_sealed = 0;
-  for (const auto& segment : list.sealed()) {
-    if (n_sealed == first) break;
-    contents.sealed.push_back(segment);
-    n_sealed += segment->n_kv();
-  }
-  list.Replace(std::move(contents.sealed), std::move(contents.tail));
-  return Status::Ok();
+int64_t Sealer::OpenTokens(const SegmentList& list) {
+  return CountLoose(list) + list.tail().n_kv();
 }
 
-int64_t Sealer::ScratchBytes(int64_t n_tail, int head_dim) {
+int64_t Sealer::ScratchBytes(int64_t n_open, int head_dim) {
   // Keys and values of a segment, and what encoders copy of one side.
-  return std::min(n_tail, kMaxSegment) * head_dim * 3 * static_cast<int64_t>(sizeof(float));
+  return std::min(n_open, kMaxSegment) * head_dim * 3 * static_cast<int64_t>(sizeof(float));
+}
+
+int64_t Sealer::LeastRun(const Side& side, KvSide kv_side, int head_dim,
+                         const Traits& traits) const {
+  const auto& known = kv_side == KvSide::kKey ? traits.k : traits.v;
+  const bool learns = side.coded && side.codec->head_bytes(kv_side, head_dim) > 0;
+  return learns && known == nullptr ? (side.rule.first + block_ - 1) / block_ * block_ : 0;
+}
+
+std::vector<Sealer::Run> Sealer::ReadyRuns(int64_t n_open, int head_dim,
+                                           const Traits& traits) const {
+  const int64_t k_ready = Ready(k_, n_open), v_ready = Ready(v_, n_open);
+  const int64_t k_least = LeastRun(k_, KvSide::kKey, head_dim, traits);
+  const int64_t v_least = LeastRun(v_, KvSide::kValue, head_dim, traits);
+  if (k_ready < k_least || v_ready < v_least) return {};
+  const bool one_side = !k_.coded || !v_.coded;
+  const int64_t all = std::max(k_ready, v_ready),
+                both = one_side ? all : std::min(k_ready, v_ready);
+  const int64_t longest = std::max(block_, kMaxSegment / block_ * block_);
+  std::vector<Run> runs;
+  for (int64_t done = 0; done < both; done += runs.back().n_token) {
+    runs.push_back({std::min(both - done, longest), Pending::kNone});
+  }
+  const Pending pending = k_ready > v_ready ? Pending::kValue : Pending::kKey;
+  for (int64_t done = both; done < all; done += runs.back().n_token) {
+    runs.push_back({done == 0 ? std::max({block_, k_least, v_least}) : block_, pending});
+  }
+  return runs;
 }
 
 Status Sealer::Seal(const Place& place, SegmentList& list) const {
-  if (const int64_t n_loose = CountLoose(list); n_loose > 0) {
-    const int64_t n = n_loose + list.tail().n_kv();
-    if (std::max(Ready(k_, n), Ready(v_, n)) == 0) return Status::Ok();
-    KVASIR_RETURN_IF_ERROR(Reopen(place, n, list));
+  const int64_t n_loose = CountLoose(list);
+  int64_t n_open = n_loose + list.tail().n_kv();
+  if (sinks_ > 0 && n_open == list.n_kv()) {
+    if (n_open < sinks_) return Status::Ok();
+    if (n_loose == 0) list.SealTail(sinks_);
+    n_open -= sinks_;
   }
-  if (sinks_ > 0 && list.sealed().empty()) {
-    if (list.tail().n_kv() < sinks_) return Status::Ok();
-    list.SealTail(sinks_);
+  const int64_t first = list.n_kv() - n_open;
+  Traits traits = {KeptTraits(list, KvSide::kKey), KeptTraits(list, KvSide::kValue)};
+  std::vector<std::shared_ptr<const Segment>> made;
+  int64_t next = first;
+  for (const Run& run : ReadyRuns(n_open, list.tail().head_dim(), traits)) {
+    KVASIR_ASSIGN_OR_RETURN(auto segment, Encoded(place, list, next, run, &traits));
+    next += run.n_token;
+    if (n_loose == 0) {
+      list.SealTailAs(run.n_token, std::move(segment));
+    } else {
+      made.push_back(std::move(segment));
+    }
   }
-  const int64_t n_tail = list.tail().n_kv();
-  const int64_t k_ready = Ready(k_, n_tail), v_ready = Ready(v_, n_tail);
-  const bool one_side = !k_.coded || !v_.coded;
-  const int64_t both = one_side ? std::max(k_ready, v_ready) : std::min(k_ready, v_ready);
-  const Pending pending = k_ready > v_ready ? Pending::kValue : Pending::kKey;
-  for (int64_t done = 0; done < both;) {
-    const int64_t n = std::min(both - done, std::max(block_, kMaxSegment / block_ * block_));
-    KVASIR_RETURN_IF_ERROR(SealBlocks(place, n, Pending::kNone, list));
-    done += n;
-  }
-  for (int64_t done = both; done < std::max(k_ready, v_ready); done += block_) {
-    KVASIR_RETURN_IF_ERROR(SealBlocks(place, block_, pending, list));
-  }
-  return one_side ? Status::Ok() : Complete(place, list);
+  if (!made.empty()) KVASIR_RETURN_IF_ERROR(Splice(place, first, next, std::move(made), list));
+  return !k_.coded || !v_.coded ? Status::Ok() : Complete(place, &traits, list);
+}
+
+Status Sealer::Splice(const Place& place, int64_t begin, int64_t end,
+                      std::vector<std::shared_ptr<const Segment>> made, SegmentList& list) const {
+  KVASIR_ASSIGN_OR_RETURN(ListContents before, GatherKept(list, Tokens(0, begin), *place.arena));
+  KVASIR_ASSIGN_OR_RETURN(ListContents after,
+                          GatherKept(list, Tokens(end, list.n_kv()), *place.arena));
+  std::vector<std::shared_ptr<const Segment>> sealed = std::move(before.sealed);
+  if (before.tail.n_kv() > 0) sealed.push_back(before.tail.Seal(before.tail.n_kv()));
+  std::ranges::move(made, std::back_inserter(sealed));
+  std::ranges::move(after.sealed, std::back_inserter(sealed));
+  list.Replace(std::move(sealed), std::move(after.tail));
+  return Status::Ok();
 }
 
 Result<std::shared_ptr<const CodedPart>> Sealer::Encode(const Place& place, KvSide kv_side,
                                                         const KvCodec& codec, int head_dim,
                                                         std::span<const int32_t> pos,
-                                                        const float* rows, int64_t first) const {
+                                                        const float* rows, int64_t first,
+                                                        Traits* traits) const {
   CodecInput input;
   input.side = kv_side;
   input.layer = place.layer;
@@ -142,34 +189,39 @@ Result<std::shared_ptr<const CodedPart>> Sealer::Encode(const Place& place, KvSi
   if (codec.reads_importance() && !place.importance.empty()) {
     input.importance = place.importance.subspan(first, pos.size());
   }
+  auto& known = kv_side == KvSide::kKey ? traits->k : traits->v;
+  input.traits = known;
   input.arena = place.arena;
-  return codec.Encode(input);
+  KVASIR_ASSIGN_OR_RETURN(auto part, codec.Encode(input));
+  if (known == nullptr) known = part->traits();
+  return part;
 }
 
-Status Sealer::SealBlocks(const Place& place, int64_t n, Pending pending, SegmentList& list) const {
-  const Tail& tail = list.tail();
-  const int d = tail.head_dim();
-  const int64_t first = list.n_kv() - tail.n_kv();
-  std::vector<float> k(static_cast<size_t>(n * d)), v(k.size());
-  KVASIR_RETURN_IF_ERROR(tail.Decode(0, n, k.data(), v.data()));
-  const Positions pos = tail.pos().Slice(0, n);
+Result<std::shared_ptr<const Segment>> Sealer::Encoded(const Place& place, const SegmentList& list,
+                                                       int64_t first, const Run& run,
+                                                       Traits* traits) const {
+  const DenseLayout& layout = list.tail().layout();
+  const int d = layout.head_dim;
+  const int64_t end = first + run.n_token;
+  std::vector<float> k(static_cast<size_t>(run.n_token * d)), v(k.size());
+  KVASIR_RETURN_IF_ERROR(list.Decode(first, end, k.data(), v.data()));
+  Positions pos = PositionsOf(list, first, end);
   const std::vector<int32_t> angles = place.Angles(first, pos);
   const auto k_codec =
-      k_.coded && pending != Pending::kKey ? k_.codec : DenseCodec(tail.layout().k_format);
+      k_.coded && run.pending != Pending::kKey ? k_.codec : DenseCodec(layout.k_format);
   const auto v_codec =
-      v_.coded && pending != Pending::kValue ? v_.codec : DenseCodec(tail.layout().v_format);
-  KVASIR_ASSIGN_OR_RETURN(auto k_part,
-                          Encode(place, KvSide::kKey, *k_codec, d, angles, k.data(), first));
-  KVASIR_ASSIGN_OR_RETURN(auto v_part,
-                          Encode(place, KvSide::kValue, *v_codec, d, angles, v.data(), first));
-  list.SealTailAs(n,
-                  std::make_shared<const CodedSegment>(d, pos, Format(pending), std::move(k_part),
-                                                       std::move(v_part), BiasOf(tail, n)));
-  return Status::Ok();
+      v_.coded && run.pending != Pending::kValue ? v_.codec : DenseCodec(layout.v_format);
+  KVASIR_ASSIGN_OR_RETURN(
+      auto k_part, Encode(place, KvSide::kKey, *k_codec, d, angles, k.data(), first, traits));
+  KVASIR_ASSIGN_OR_RETURN(
+      auto v_part, Encode(place, KvSide::kValue, *v_codec, d, angles, v.data(), first, traits));
+  return std::shared_ptr<const Segment>(std::make_shared<const CodedSegment>(
+      d, std::move(pos), Format(run.pending), std::move(k_part), std::move(v_part),
+      GatherBias(list, Tokens(first, end))));
 }
 
 // Codes the dense side of segments that have waited long enough.
-Status Sealer::Complete(const Place& place, SegmentList& list) const {
+Status Sealer::Complete(const Place& place, Traits* traits, SegmentList& list) const {
   std::vector<std::shared_ptr<const Segment>> sealed(list.sealed().begin(), list.sealed().end());
   bool changed = false;
   int64_t first = 0;
@@ -198,11 +250,11 @@ Status Sealer::Complete(const Place& place, SegmentList& list) const {
     }
     KVASIR_ASSIGN_OR_RETURN(
         auto part, Encode(place, key ? KvSide::kKey : KvSide::kValue, *side.codec, d, angles,
-                          key ? k.data() : v.data(), begin));
+                          key ? k.data() : v.data(), begin, traits));
     Positions pos = segment->pos();
     std::shared_ptr<const Segment> whole = std::make_shared<const CodedSegment>(
         d, stored.pos(), Format(Pending::kNone), key ? part : coded->k(), key ? coded->v() : part,
-        BiasOf(stored, stored.n_kv()));
+        BiasOf(stored));
     segment = turned == nullptr
                   ? whole
                   : std::make_shared<const TurnedSegment>(std::move(whole), std::move(pos),

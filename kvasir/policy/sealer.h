@@ -29,8 +29,11 @@ class Sealer {
     // The positions whose angles keys [first, first + n) of the list have, stored at `pos`.
     std::vector<int32_t> Angles(int64_t first, const Positions& pos) const;
   };
-  // Working memory of one Seal of a list with `n_tail` dense tokens: what callers charge.
-  static int64_t ScratchBytes(int64_t n_tail, int head_dim);
+  // Tokens at the end of the list that may seal: the tail, and before it what renumbering sealed
+  // as it was, its keys turned.
+  static int64_t OpenTokens(const SegmentList& list);
+  // Working memory of one Seal of a list with `n_open` of them: what callers charge.
+  static int64_t ScratchBytes(int64_t n_open, int head_dim);
   // Errors: of the codecs; the list is whole then.
   Status Seal(const Place& place, SegmentList& list) const;
 
@@ -43,14 +46,30 @@ class Sealer {
   enum class Pending { kNone, kKey, kValue };
   std::string Format(Pending pending) const;
   int64_t Ready(const Side& side, int64_t n_token) const;
-  // Makes dense tokens before the tail, which renumbering sealed, part of it again.
-  Status Reopen(const Place& place, int64_t n, SegmentList& list) const;
-  Status Complete(const Place& place, SegmentList& list) const;
-  Status SealBlocks(const Place& place, int64_t n, Pending pending, SegmentList& list) const;
+  struct Run {
+    int64_t n_token = 0;
+    Pending pending = Pending::kNone;
+  };
+  struct Traits {
+    std::shared_ptr<const HeadTraits> k, v;
+  };
+  // Tokens that the next run must have, so that a side can learn of its head what it has not yet.
+  int64_t LeastRun(const Side& side, KvSide kv_side, int head_dim, const Traits& traits) const;
+  // What may seal of `n_open` dense tokens at the end of a list, from the oldest on.
+  std::vector<Run> ReadyRuns(int64_t n_open, int head_dim, const Traits& traits) const;
+  // Tokens of the list from `first` on, coded from rows that are rounded once, when they came:
+  // keys that turn are turned in f32. Traits that were learnt are added.
+  Result<std::shared_ptr<const Segment>> Encoded(const Place& place, const SegmentList& list,
+                                                 int64_t first, const Run& run,
+                                                 Traits* traits) const;
+  // Puts `made` in the place of the tokens [begin, end), of which renumbering had sealed some.
+  Status Splice(const Place& place, int64_t begin, int64_t end,
+                std::vector<std::shared_ptr<const Segment>> made, SegmentList& list) const;
+  Status Complete(const Place& place, Traits* traits, SegmentList& list) const;
   Result<std::shared_ptr<const CodedPart>> Encode(const Place& place, KvSide kv_side,
                                                   const KvCodec& codec, int head_dim,
                                                   std::span<const int32_t> pos, const float* rows,
-                                                  int64_t first) const;
+                                                  int64_t first, Traits* traits) const;
 
   Side k_, v_;
   int64_t block_ = kTileTokens;  // what both sides can seal

@@ -2,9 +2,14 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <numeric>
 #include <random>
+#include <set>
 
-#include "kvasir/codecs/registry.h"
+#include "kvasir/codecs/codec_testing.h"
+#include "kvasir/codecs/kept_traits.h"
+#include "kvasir/codecs/reposition.h"
 #include "kvasir/core/byte_ledger.h"
 #include "kvasir/model/rope.h"
 
@@ -126,6 +131,149 @@ TEST(Sealer, KeepsTheNewestTokensExact) {
   ASSERT_TRUE(grown.list().Decode(1000 - keep, 1000, k.data(), v.data()).ok());
   ASSERT_TRUE(dense.list().Decode(1000 - keep, 1000, k2.data(), v2.data()).ok());
   EXPECT_EQ(v, v2);
+}
+
+// Rows are rounded to the tail's format when they come and by the codec when they seal, and never
+// in between: keys that stand at other angles than they are stored at are turned in f32.
+TEST(Sealer, KeysThatTurnAreRoundedByNothingButTheirCodec) {
+  for (const char* name : {"q4_1", "q8_0", "kivi", "kvquant"}) {
+    SCOPED_TRACE(name);
+    const auto codec = Codec(name);
+    RopeSpec spec;
+    spec.n_rot = kHeadDim;
+    const Rope rope(spec, 4096);
+    ByteLedger ledger;
+    SlabArena arena(ledger, ByteKind::kKv);
+    SegmentList list({kHeadDim, TileFormat::kF16, TileFormat::kF16}, arena);
+    const Repositioner repositioner(rope, ledger);
+    std::mt19937 rng(7);
+    std::normal_distribution<float> normal;
+    const auto append = [&](int n, int32_t first) {
+      std::vector<int32_t> pos(n);
+      std::iota(pos.begin(), pos.end(), first);
+      std::vector<float> k(static_cast<size_t>(n) * kHeadDim), v(k.size());
+      for (float& x : k) x = normal(rng);
+      for (float& x : v) x = normal(rng);
+      ASSERT_TRUE(list.Append(pos, k.data(), v.data(), kHeadDim).ok());
+    };
+    const auto rows = [&] {
+      std::vector<float> k(static_cast<size_t>(list.n_kv()) * kHeadDim), v(k.size());
+      EXPECT_TRUE(list.Decode(0, list.n_kv(), k.data(), v.data()).ok());
+      return std::pair(k, v);
+    };
+    const TailRule rule = codec->tail(KvSide::kKey);
+    const int sinks = (rule.sinks + 15) / 16 * 16, n_block = rule.block, n_first = n_block + 4;
+    append(sinks, 0);
+    list.SealTail(sinks);
+    append(n_first, 500);
+    list.SealTail(n_first);
+    std::vector<int32_t> pos(n_first);
+    std::iota(pos.begin(), pos.end(), sinks);
+    std::vector<std::shared_ptr<const Segment>> sealed(list.sealed().begin(), list.sealed().end());
+    sealed.back() = *repositioner.Renumber(sealed.back(), pos);
+    list.ReplaceSealed(sealed);
+
+    const Sealer sealer(codec, nullptr);
+    for (int round = 0; round < 2; ++round) {
+      const auto [k, v] = rows();
+      ASSERT_TRUE(sealer.Seal({0, 0, &rope, &arena, {}, {}}, list).ok());
+      const auto [k_now, v_now] = rows();
+      EXPECT_EQ(v_now, v);
+      // The block that was sealed is what the codec makes of the rows as they were read.
+      const int64_t begin = sinks + round * n_block, end = begin + n_block;
+      CodecInput input;
+      input.head_dim = kHeadDim;
+      std::vector<int32_t> block_pos = list.AllPositions();
+      input.pos = std::span(block_pos).subspan(begin, n_block);
+      input.rows = &k[begin * kHeadDim];
+      input.rope = &rope;
+      input.arena = &arena;
+      const auto part = codec->Encode(input);
+      ASSERT_TRUE(part.ok()) << part.status().ToString();
+      const auto got = std::span(k_now).subspan(begin * kHeadDim, n_block * kHeadDim);
+      EXPECT_TRUE(std::ranges::equal(got, DecodePart(**part, KvSide::kKey, kHeadDim)));
+      // All others kept their bits.
+      EXPECT_TRUE(std::equal(k.begin(), k.begin() + begin * kHeadDim, k_now.begin()));
+      EXPECT_TRUE(std::equal(k.begin() + end * kHeadDim, k.end(), k_now.begin() + end * kHeadDim));
+      append(n_block, list.pos(list.n_kv() - 1) + 1);
+    }
+    // What came after the renumbering stands at its own angles and is a plain tail in the end.
+    ASSERT_TRUE(sealer.Seal({0, 0, &rope, &arena, {}, {}}, list).ok());
+    EXPECT_EQ(list.tail().n_kv(), 4);
+  }
+}
+
+// What a format learns of a head is learnt once, however the tokens arrive and the list forks.
+TEST(Sealer, ChannelOrdersAreThoseOfTheFirstBlock) {
+  const auto q4 = Codec("q4_0", {{"order", "energy"}}), kivi = Codec("kivi", {{"", "2"}});
+  const std::pair<std::shared_ptr<const KvCodec>, std::shared_ptr<const KvCodec>> pairs[] = {
+      {q4, Codec("group", {{"g", "16"}, {"order", "range"}})},
+      {q4, nullptr},
+      {q4, kivi},
+      {kivi, q4},
+      {Codec("q8_0"), q4}};
+  for (const auto& [k, v] : pairs) {
+    SCOPED_TRACE(k->name() + "/" + (v == nullptr ? "dense" : v->name()));
+    GrowingList grown(k, v), whole(k, v);
+    ASSERT_TRUE(grown.Grow(700, 1).ok());
+    ASSERT_TRUE(whole.Grow(700, 700).ok());
+    EXPECT_EQ(grown.WorstError(), whole.WorstError());
+    for (GrowingList* list : {&grown, &whole}) {
+      SegmentList fork = *list->list().Fork();
+      ASSERT_TRUE(list->Grow(200, 7).ok());
+      std::set<const HeadTraits*> keys, values;
+      for (const SegmentList* each : {&list->list(), &fork}) {
+        EXPECT_EQ(KeptTraits(*each, KvSide::kKey), KeptTraits(list->list(), KvSide::kKey));
+        for (const auto& segment : each->sealed()) {
+          const auto& coded = dynamic_cast<const CodedSegment&>(*segment);
+          keys.insert(coded.k()->traits().get());
+          values.insert(coded.v()->traits().get());
+        }
+      }
+      // One of each, or none where the side has no order or waits densely.
+      const auto learnt = [](const KvCodec* codec, KvSide side) {
+        return codec == nullptr ? 0 : codec->head_bytes(side, kHeadDim);
+      };
+      const int64_t k_bytes = learnt(k.get(), KvSide::kKey);
+      const int64_t v_bytes = learnt(v.get(), KvSide::kValue);
+      keys.erase(nullptr);
+      values.erase(nullptr);
+      EXPECT_EQ(keys.size(), k_bytes > 0 ? 1u : 0u);
+      EXPECT_EQ(values.size(), v_bytes > 0 ? 1u : 0u);
+    }
+  }
+}
+
+TEST(Sealer, ARewindIntoTheFirstBlockKeepsWhatWasLearntThere) {
+  const auto codec = Codec("q4_0", {{"order", "energy"}});
+  GrowingList grown(codec, codec);
+  ASSERT_TRUE(grown.Grow(300, 300).ok());
+  const auto keys = KeptTraits(grown.list(), KvSide::kKey);
+  ASSERT_NE(keys, nullptr);
+  grown.list().Truncate(37);
+  EXPECT_EQ(KeptTraits(grown.list(), KvSide::kKey), keys);
+  ByteLedger ledger;
+  const Rope rope = [] {
+    RopeSpec spec;
+    spec.n_rot = kHeadDim;
+    return Rope(spec, 4096);
+  }();
+  std::vector<std::shared_ptr<const Segment>> moved(grown.list().sealed().begin(),
+                                                    grown.list().sealed().end());
+  moved.front() = *Repositioner(rope, ledger).Shift(moved.front(), 5);
+  grown.list().ReplaceSealed(moved);
+  EXPECT_EQ(KeptTraits(grown.list(), KvSide::kKey), keys);
+}
+
+TEST(Sealer, AFormatThatLearnsWaitsForEnoughTokens) {
+  const auto codec = Codec("q4_0", {{"order", "energy"}});
+  GrowingList grown(codec, codec);
+  ASSERT_TRUE(grown.Grow(127, 1).ok());
+  EXPECT_EQ(grown.list().tail().n_kv(), 127);
+  ASSERT_TRUE(grown.Grow(1, 1).ok());
+  EXPECT_EQ(grown.list().tail().n_kv(), 0);
+  ASSERT_TRUE(grown.Grow(16, 1).ok());
+  EXPECT_EQ(grown.list().tail().n_kv(), 0);
 }
 
 TEST(Sealer, KeepsEveryCodecsTokensInOrder) {

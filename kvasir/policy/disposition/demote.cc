@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "kvasir/cache/coded_segment.h"
+#include "kvasir/codecs/kept_traits.h"
 #include "kvasir/codecs/registry.h"
 #include "kvasir/policy/disposition/merging.h"
 #include "kvasir/policy/recipe_text.h"
@@ -105,9 +106,11 @@ class Demote final : public Disposition {
     codec_input.arena = input.arena;
     codec_input.rope = input.rope;
     codec_input.rows = rows.k.data();
+    codec_input.traits = KeptTraits(*input.list, KvSide::kKey);
     KVASIR_ASSIGN_OR_RETURN(std::shared_ptr<const CodedPart> k, codec_->Encode(codec_input));
     codec_input.side = KvSide::kValue;
     codec_input.rows = rows.v.data();
+    codec_input.traits = KeptTraits(*input.list, KvSide::kValue);
     KVASIR_ASSIGN_OR_RETURN(std::shared_ptr<const CodedPart> v, codec_->Encode(codec_input));
     return std::shared_ptr<const Segment>(std::make_shared<const CodedSegment>(
         rows.head_dim, Positions(pos), codec_->name(), std::move(k), std::move(v)));
