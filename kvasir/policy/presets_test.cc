@@ -135,6 +135,19 @@ TEST(Composition, OfTwoDispositionsIsRefused) {
   EXPECT_NE(recipe.status().message().find("vmerge"), std::string::npos);
 }
 
+// The preset is the paper's method: what was merged is no heavier than what it was merged into. A
+// logarithm of the count on the logit, which other merges add, doubled its loss.
+TEST(D2o, CountsAMergedTokenOnce) {
+  PolicyRig rig;
+  RigSequence d2o = rig.Start("d2o(48,recent=16)"), other = rig.Start("snapkv(48,window=8)+vmerge");
+  for (RigSequence* s : {&d2o, &other}) {
+    ASSERT_TRUE(rig.Prefill(*s, PolicyRig::Tokens(320), 64).ok());
+  }
+  EXPECT_GT(d2o.run->n_evicted(), 0);
+  EXPECT_EQ(d2o.cache->list(1, 0).tail().bias(), nullptr);
+  EXPECT_NE(other.cache->list(1, 0).tail().bias(), nullptr);
+}
+
 TEST(Demotion, OfAPromptHoldsEveryTokenInFewerBytes) {
   PolicyRig rig;
   const auto tokens = PolicyRig::Tokens(400);
