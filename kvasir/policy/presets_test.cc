@@ -135,8 +135,8 @@ TEST(Composition, OfTwoDispositionsIsRefused) {
   EXPECT_NE(recipe.status().message().find("vmerge"), std::string::npos);
 }
 
-// The preset is the paper's method: what was merged is no heavier than what it was merged into. A
-// logarithm of the count on the logit, which other merges add, doubled its loss.
+// In the paper what was merged is no heavier than what it was merged into. The logarithm of the
+// count on the logit, which other merges add, doubles what the preset loses.
 TEST(D2o, CountsAMergedTokenOnce) {
   PolicyRig rig;
   RigSequence d2o = rig.Start("d2o(48,recent=16)"), other = rig.Start("snapkv(48,window=8)+vmerge");
