@@ -11,6 +11,7 @@
 
 #include "cli/program_testing.h"
 #include "kvasir/model/gguf_testing.h"
+#include "kvasir/policy/head_table.h"
 
 namespace kvasir::cli {
 namespace {
@@ -214,6 +215,39 @@ TEST_F(BadInput, FlagsOutOfRangeAreNamed) {
   ExpectOneLine(logits("1 -1", directory_.Path("l")), {"found -1 at index 1"});
   ExpectOneLine(logits("1", directory_.Path("no/folder")), {"no/folder"});
   ExpectOneLine(logits("1", "/dev/full"), {"/dev/full", "No space left"});
+}
+
+TEST_F(BadInput, RecipesThatCannotWorkAreRefusedWithTheReason) {
+  const std::string path = directory_.Write("m.gguf", gguf_);
+  const std::string heads = directory_.Path("heads.json");
+  const HeadTable other = {
+      "fedcba9876543210",   2, 4, 2, std::vector<float>(8), std::vector<float>(8),
+      std::vector<float>(8)};
+  ASSERT_TRUE(WriteHeadTable(other, heads).ok());
+  const struct {
+    std::string recipe;
+    std::vector<std::string> parts;
+  } cases[] = {
+      {"score=knrm budget=64", {"no part 'knrm'", "did you mean knorm?"}},
+      {"snapvk:64", {"nothing is called 'snapvk'", "did you mean snapkv?"}},
+      {"snapkv(64,window=5000)", {"window: expected", "from 1 to 1024", "found '5000'"}},
+      {"snapkv(64,widow=5)", {"no parameter for 'widow'", "budget, window, pool"}},
+      {"kvzip(part=10)", {"part: expected", "from 64 to 65536", "found '10'"}},
+      {"h2o+kivi:2", {"k=kivi and schedule=steps", "cannot give up single ones"}},
+      {"streaming+d2o", {"score is set twice, by 'streaming' and by 'd2o'"}},
+      {"score=keydiff budget=64 keep=critical",
+       {"keep=critical and score=keydiff", "shares of attention"}},
+      {"snapkv:16", {"budget=uniform(tokens=16) is below the 32 tokens that always stay"}},
+      {"tiered(25%,codec=nope)", {"no KV codec is called \"nope\"", "kivi"}},
+      {"duo(file=" + directory_.Path("absent.json") + ")", {"absent.json", "cannot be opened"}},
+      {"duo(file=" + heads + ")", {"fedcba9876543210"}},
+  };
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.recipe);
+    const ProgramResult result = RunModel(path, {"--kv", c.recipe});
+    ExpectOneLine(result, c.parts);
+    EXPECT_THAT(result.out, IsEmpty());
+  }
 }
 
 TEST_F(BadInput, NoTokensAndBrokenUtf8AreNoErrors) {

@@ -45,6 +45,7 @@ Result<PolicyTarget> TargetOf(const Args& args) {
   PolicyTarget target;
   target.is_special = [](TokenId) { return false; };
   target.has_turns = true;
+  target.output_rows = [](int, int64_t, int64_t, float*) {};  // nothing is run
   if (!args.model.empty()) {
     KVASIR_ASSIGN_OR_RETURN(const auto model, LoadModel(args.model, {}));
     target.shape = CacheShapeOf(model->spec);

@@ -32,12 +32,14 @@ h2o:25%
 snapkv:25%
 pyramidkv:25%
 adakv:25%
+criticalkv:25%
 chunkkv:25%
 cake:25%
 keydiff:25%
 kvzip:25%
 d2o:25%
 tiered:25%
+tiered(25%,kivi:2)
 razor
 duo
 snapkv:25%+int4h

@@ -41,8 +41,8 @@ enum class Side {
 struct Method {
   std::string fixture;
   Side side;
-  std::string recipe;   // {budget}: the share kept, {half}: half of the tokens kept
-  bool pooled = false;  // heads of a layer compete
+  std::string recipe;                  // {budget}: the share kept, {half}: half of the tokens kept
+  KeepScope scope = KeepScope::kHead;  // what competes for a budget
 };
 
 void PrintTo(const Method& method, std::ostream* out) {
@@ -56,6 +56,7 @@ struct Case {
   std::vector<TokenId> tokens;
   double ratio = 0;  // share evicted
   Kept kept;
+  std::vector<std::vector<TokenId>> replay;  // what kvpress reads after the prompt, part by part
   std::vector<float> scores;  // (n_layer, n_kv_head, n_token); empty where there is nothing to tie
   bool by_card = false;
 
@@ -89,6 +90,7 @@ std::vector<Case> CasesOf(const Method& method) {
     c.ratio = listed.at("ratio");
     c.tokens = tokens.at(c.model).get<std::vector<TokenId>>();
     c.by_card = method.side == Side::kCard && listed.contains("card");
+    if (listed.contains("replay")) c.replay = listed.at("replay").get<decltype(c.replay)>();
     c.kept = (c.by_card ? listed.at("card") : listed).at("kept").get<Kept>();
     if (!c.by_card && listed.contains("scores_at")) {
       const auto first = scores.begin() + listed.at("scores_at").get<int64_t>();
@@ -111,21 +113,31 @@ Result<Kept> EngineKept(const Case& c, const std::string& text, size_t chunk) {
   KVASIR_ASSIGN_OR_RETURN(const auto model, LoadModel(kFixtures + c.model, {}));
   KVASIR_ASSIGN_OR_RETURN(const Recipe recipe, Recipe::Parse(text));
   const CacheShape shape = CacheShapeOf(model->spec);
-  KVASIR_ASSIGN_OR_RETURN(const auto policy, KvPolicy::Compile(recipe, {.shape = shape}));
   ByteLedger ledger;
   ThreadTeam team(1);
   SlabArena arena(ledger, ByteKind::kKv);
   const auto n_token = static_cast<int32_t>(c.tokens.size());
+  // Room for the prompt, and for all of it and a question once more.
   KVASIR_ASSIGN_OR_RETURN(const auto pass,
-                          ForwardPass::Create(model, n_token, n_token, team, ledger));
+                          ForwardPass::Create(model, 2 * n_token + 128, n_token, team, ledger));
+  PolicyTarget target = {.shape = shape, .is_special = [](TokenId) { return false; }};
+  target.n_embd = model->spec.n_embd;
+  target.output_rows = [&](int layer, int64_t first, int64_t n, float* rows) {
+    pass->OutputRows(layer, first, n, rows);
+  };
+  KVASIR_ASSIGN_OR_RETURN(const auto policy, KvPolicy::Compile(recipe, target));
   SequenceCache cache(shape, TileFormat::kF32, TileFormat::kF32, arena);
-  PolicyRun run(policy, {.team = &team, .workspace = &pass->workspace(), .ledger = &ledger});
+  PolicyRun run(policy, {.team = &team,
+                         .workspace = &pass->workspace(),
+                         .ledger = &ledger,
+                         .replay_question = MakeReplayQuestion(*model->tokenizer)});
   KVASIR_RETURN_IF_ERROR(run.Attach(cache));
   for (std::span<const TokenId> left = c.tokens; !left.empty();) {
     const auto now = left.first(std::min(chunk, left.size()));
     left = left.subspan(now.size());
     run.BeginChunk(RunPhase::kPrefill, now, left.empty());
     KVASIR_RETURN_IF_ERROR(pass->Run(now, cache, LogitsWanted::kNone, {}, &run));
+    if (run.wants_replay()) KVASIR_RETURN_IF_ERROR(run.Replay(c.tokens, *pass, cache));
     KVASIR_RETURN_IF_ERROR(run.EndChunk(cache));
   }
   Kept kept(shape.n_layer);
@@ -145,37 +157,46 @@ int64_t CountOf(const std::vector<std::vector<int32_t>>& heads) {
 
 class KvpressParity : public testing::TestWithParam<Method> {
  protected:
-  // Compares the heads [first, last) of a layer, which may only differ in tokens that tie.
-  void Compare(const Case& c, const Kept& actual, size_t layer, size_t first, size_t last) {
+  // Compares all heads of the layers [first, last), or one of them, which may only differ in tokens
+  // that tie.
+  void Compare(const Case& c, const Kept& actual, size_t first, size_t last, int only = -1) {
     std::vector<float> gone, come;
     std::string named;
-    for (size_t head = first; head < last; ++head) {
-      const auto& a = actual[layer][head];
-      const auto& e = c.kept[layer][head];
-      std::vector<int32_t> missing, added;
-      std::set_difference(e.begin(), e.end(), a.begin(), a.end(), std::back_inserter(missing));
-      std::set_difference(a.begin(), a.end(), e.begin(), e.end(), std::back_inserter(added));
-      if (missing.empty() && added.empty()) continue;
-      named += fmt::format("kv head {}: without {}, with {}\n", head,
-                           testing::PrintToString(missing), testing::PrintToString(added));
-      for (const int32_t t : missing) gone.push_back(c.score(layer, head, t));
-      for (const int32_t t : added) come.push_back(c.score(layer, head, t));
+    for (size_t layer = first; layer < last; ++layer) {
+      ASSERT_EQ(actual[layer].size(), c.kept[layer].size());
+      for (size_t head = 0; head < c.kept[layer].size(); ++head) {
+        if (only >= 0 && static_cast<int>(head) != only) continue;
+        const auto& a = actual[layer][head];
+        const auto& e = c.kept[layer][head];
+        std::vector<int32_t> missing, added;
+        std::set_difference(e.begin(), e.end(), a.begin(), a.end(), std::back_inserter(missing));
+        std::set_difference(a.begin(), a.end(), e.begin(), e.end(), std::back_inserter(added));
+        if (missing.empty() && added.empty()) continue;
+        named += fmt::format("layer {} kv head {}: without {}, with {}\n", layer, head,
+                             testing::PrintToString(missing), testing::PrintToString(added));
+        for (const int32_t t : missing) gone.push_back(c.score(layer, head, t));
+        for (const int32_t t : added) come.push_back(c.score(layer, head, t));
+      }
     }
     n_flip_ += static_cast<int64_t>(gone.size());
     std::sort(gone.begin(), gone.end());
     std::sort(come.begin(), come.end());
     const auto ties = [](float x, float y) { return std::abs(x - y) <= kTie * std::abs(x); };
     EXPECT_TRUE(std::equal(gone.begin(), gone.end(), come.begin(), come.end(), ties))
-        << "layer " << layer << "\n"
         << named << "scores " << testing::PrintToString(gone) << " gave way to "
         << testing::PrintToString(come);
   }
 
-  void CompareLayer(const Case& c, const Kept& actual, size_t layer) {
-    const size_t n_head = c.kept[layer].size();
-    ASSERT_EQ(actual[layer].size(), n_head);
-    if (GetParam().pooled) return Compare(c, actual, layer, 0, n_head);
-    for (size_t head = 0; head < n_head; ++head) Compare(c, actual, layer, head, head + 1);
+  void CompareAll(const Case& c, const Kept& actual) {
+    const KeepScope scope = GetParam().scope;
+    if (scope == KeepScope::kModel) return Compare(c, actual, 0, c.kept.size());
+    for (size_t layer = 0; layer < c.kept.size(); ++layer) {
+      EXPECT_EQ(CountOf(actual[layer]), CountOf(c.kept[layer])) << "layer " << layer;
+      if (scope == KeepScope::kLayer) Compare(c, actual, layer, layer + 1);
+      for (size_t head = 0; scope == KeepScope::kHead && head < c.kept[layer].size(); ++head) {
+        Compare(c, actual, layer, layer + 1, static_cast<int>(head));
+      }
+    }
   }
 
   int64_t n_kept_ = 0, n_flip_ = 0;
@@ -188,11 +209,14 @@ TEST_P(KvpressParity, SameTokensStay) {
     const auto actual = EngineKept(c, recipe, c.tokens.size());
     ASSERT_TRUE(actual.ok()) << actual.status().ToString();
     ASSERT_EQ(actual->size(), c.kept.size());
+    int64_t n_actual = 0, n_expected = 0;
     for (size_t layer = 0; layer < c.kept.size(); ++layer) {
-      EXPECT_EQ(CountOf((*actual)[layer]), CountOf(c.kept[layer])) << "layer " << layer;
-      n_kept_ += CountOf(c.kept[layer]);
-      if (GetParam().side != Side::kHowMany) CompareLayer(c, *actual, layer);
+      n_actual += CountOf((*actual)[layer]);
+      n_expected += CountOf(c.kept[layer]);
     }
+    EXPECT_EQ(n_actual, n_expected);
+    n_kept_ += n_expected;
+    if (GetParam().side != Side::kHowMany) CompareAll(c, *actual);
   }
   RecordProperty("flips", fmt::format("{}", n_flip_));
   fmt::print("{:18} {:7} {:6} tokens kept, {} at ties\n", GetParam().fixture,
@@ -233,18 +257,21 @@ const Method kMethods[] = {
      "score=window(8) reduce=mean shape=avgpool(5) budget=pyramid({budget},4)"},
     {"chunkkv_c10", Side::kCard,
      "score=window(8) reduce=all shape=chunks(10) budget=uniform({budget})"},
-    {"adakv_k1", Side::kKvpress, "adakv({budget},window=8,pool=1,floor=0.3)", true},
+    {"adakv_k1", Side::kKvpress, "adakv({budget},window=8,pool=1,floor=0.3)", KeepScope::kLayer},
     {"adakv_k5", Side::kCard,
      "score=window(8) reduce=mean shape=avgpool(5) budget=uniform({budget}) keep=pooled(0.2)",
-     true},
-    {"adakv_knorm", Side::kKvpress, "score=knorm budget=uniform({budget}) keep=pooled(0.6)", true},
+     KeepScope::kLayer},
+    {"adakv_knorm", Side::kKvpress, "score=knorm budget=uniform({budget}) keep=pooled(0.6)",
+     KeepScope::kLayer},
+    {"criticalkv", Side::kCard,
+     "score=window(8) reduce=mean shape=avgpool(5) budget=uniform({budget}) keep=critical"},
+    {"kvzip", Side::kCard, "kvzip({budget},system=4,floor=0)", KeepScope::kModel},
+    {"kvzip_c64", Side::kCard, "kvzip({budget},system=4,floor=0,part=64)", KeepScope::kModel},
 };
 
 // Presses with fixtures whose score or keep rule is no part of the registry.
 const std::pair<std::string, std::string> kWithoutPart[] = {
-    {"criticalkv", "critical"},
     {"expected_attention", "expected"},
-    {"kvzip", "kvzip"},
     {"lagkv", "lagkv"},
 };
 
@@ -262,6 +289,23 @@ TEST(KvpressFixtures, AreComparedWhereThePartExists) {
     const auto& path = entry.path();
     if (path.extension() != ".json" || path.stem() == "tokens") continue;
     EXPECT_TRUE(seen.contains(path.stem())) << path << " is compared with nothing";
+  }
+}
+
+// Both ask for the same tokens in the same words, so that scores can be compared at all.
+TEST(KvpressFixtures, ThePromptIsReadAgainAsKvpressReadsIt) {
+  for (const auto& [fixture, part] : {std::pair{"kvzip", size_t{2048}}, {"kvzip_c64", 64}}) {
+    for (const Case& c : CasesOf({fixture, Side::kKvpress, ""})) {
+      const auto model = LoadModel(kFixtures + c.model, {});
+      ASSERT_TRUE(model.ok()) << model.status().ToString();
+      const ReplayQuestion question = MakeReplayQuestion(*(*model)->tokenizer);
+      std::vector<std::vector<TokenId>> replay;
+      for (size_t begin = 0; begin < c.tokens.size(); begin += part) {
+        const size_t end = std::min(begin + part, c.tokens.size());
+        replay.push_back(ReplayText(question, c.tokens, begin, end));
+      }
+      EXPECT_EQ(replay, c.replay) << fixture << " " << c.model;
+    }
   }
 }
 

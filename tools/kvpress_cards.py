@@ -18,10 +18,15 @@ import numpy as np
 
 @dataclass
 class Observed:
-    """By layer: attention (n_head, T, T), keys (n_kv, T, head_dim)."""
+    """By layer: attention (n_head, T, T), keys and values (n_kv, T, head_dim), output projections
+    (n_embd, n_head * head_dim); and, by part that was read again, its begin and end and, by layer,
+    the attention of what was read (n_head, n, T + n)."""
 
     attention: list
     keys: list
+    values: list
+    outputs: list
+    replays: list = ()
 
     @property
     def n_token(self):
@@ -184,6 +189,49 @@ def chunkkv(seen, n, press, published):
     return kept
 
 
+def output_lengths(seen, layer):
+    """(n_kv, T): the L1 length of W_O v, mean over the heads that share v."""
+    n_kv, _, d = seen.values[layer].shape
+    heads = seen.outputs[layer].reshape(seen.outputs[layer].shape[0], n_kv, -1, d)
+    products = np.einsum("ekgd,ktd->kgte", heads, seen.values[layer])
+    return np.abs(products).sum(axis=-1).mean(axis=1)
+
+
+def criticalkv(seen, n, press, published):
+    """Half by score, the rest by score times what the value adds to the hidden state."""
+    n_first = int(n * press.first_stage_ratio)
+    kept = []
+    for layer, scores in enumerate(snapkv_scores(seen, press.press, published)):
+        effects = (scores + press.epsilon) * output_lengths(seen, layer)
+        for head, effect in zip(scores, effects):
+            effect[best(head, n_first)] = np.inf
+        kept.append([best(effect, n) for effect in effects])
+    return kept
+
+
+def kvzip(seen, n, press, published):
+    """The largest weight that a query of the repetition pays to a token, in a softmax over the
+    sinks, the part that is repeated and the repetition; all heads of all layers compete."""
+    n_layer, n_kv, n_token = len(seen.keys), len(seen.keys[0]), seen.n_token
+    scores = np.zeros((n_layer, n_kv, n_token))
+    for begin, end, attention in seen.replays:
+        for layer, weights in enumerate(attention):
+            share = weights.copy()
+            share[..., min(press.n_sink, begin) : begin] = 0
+            share[..., end:n_token] = 0
+            share /= share.sum(axis=-1, keepdims=True)
+            most = share[..., begin:end].max(axis=1)
+            scores[layer, :, begin:end] = grouped(most, n_kv).max(axis=1)
+    scores[..., : press.n_sink] = np.inf
+    n_kept = n * n_layer * n_kv
+    if published:
+        n_kept = scores.size - int(scores.size * press.compression_ratio)
+    stays = np.zeros(scores.size, bool)
+    stays[best(scores.reshape(-1), n_kept)] = True
+    return [[np.flatnonzero(head).tolist() for head in layer]
+            for layer in stays.reshape(scores.shape)]
+
+
 PADDING = "zeros beyond the ends count in average pooling and lower the first tokens"
 # Press -> (card, why kvpress may differ)
 CARDS = {
@@ -199,6 +247,10 @@ CARDS = {
                    "and equal where the last would be below the window; " + PADDING),
     "AdaKVPress": (adakv, PADDING),
     "KeyDiffPress": (keydiff, ""),
+    "CriticalKVPress": (criticalkv, PADDING),
+    "KVzipPress": (
+        kvzip, "the share removed is of all heads together, where each head's budget is a whole "
+               "number of tokens"),
     "ChunkKVPress": (
         chunkkv, "the budget counts chunks instead of tokens, and the window, which scores above "
                  "all, lifts the chunks it lies in instead of being kept as such"),

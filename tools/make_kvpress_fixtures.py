@@ -6,8 +6,8 @@ Two tiny random llama models (HF folders, f16 weights computed in f32) and, per 
     press    how it was constructed
     scores   file of f32 scores as the innermost press computed them
     cases    model, ratio (share removed), scores_at (where the case's scores start in the file,
-             in floats; (n_layer, n_kv_head, n_token)), replay (tokens read after the prompt), kept
-             (layer, kv head, ascending positions) as found in kvpress's cache or mask, and card
+             in floats; (n_layer, n_kv_head, n_token)), replay (tokens read after the prompt, a
+             list for each part that is repeated), kept (layer, kv head, ascending positions) as found in kvpress's cache or mask, and card
              {reason, kept} where the method's card says something else, by kvpress_cards.py,
              which computes every card in f64 from attention and keys alone
 
@@ -19,6 +19,7 @@ kvpress 0.5.5, and are written again to the byte by:
 """
 
 import argparse
+import dataclasses
 import json
 import math
 import shutil
@@ -80,6 +81,7 @@ PRESSES = {
     "criticalkv": lambda r: kvpress.CriticalKVPress(kvpress.SnapKVPress(r, window_size=8)),
     "expected_attention": lambda r: kvpress.ExpectedAttentionPress(r),
     "kvzip": lambda r: kvpress.KVzipPress(r),
+    "kvzip_c64": lambda r: kvpress.KVzipPress(r, chunk_size=64),
     "lagkv": lambda r: kvpress.LagKVPress(r, lag_size=24),
 }
 NEEDS_EAGER = {"observed"}
@@ -126,6 +128,10 @@ def make_model(folder, name):
     folder.mkdir(parents=True)
     write_json(folder / "config.json", config("LlamaForCausalLM", "llama", **overrides))
     write_hf_tokenizer(folder)
+    # With a template KVzip would ask in its words and leave out what it begins with.
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    del settings["chat_template"]
+    write_json(folder / "tokenizer_config.json", settings)
     weights = random_weights(AutoConfig.from_pretrained(folder), rng)
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     return random_tokens(n_token, rng)
@@ -146,7 +152,22 @@ def observe(folder, tokens):
     return kvpress_cards.Observed(
         attention=[a[0].double().numpy() for a in out.attentions],
         keys=[layer.keys[0].double().numpy() for layer in cache.layers],
+        values=[layer.values[0].double().numpy() for layer in cache.layers],
+        outputs=[layer.self_attn.o_proj.weight.double().numpy() for layer in model.model.layers],
     )
+
+
+@torch.no_grad()
+def observe_replays(model, tokens, replays, size):
+    """(begin, end, attention by layer) of each part of the prompt that is read again."""
+    parts = []
+    for i, replay in enumerate(replays):
+        cache = DynamicCache()
+        model(torch.tensor([tokens]), past_key_values=cache)
+        out = model(torch.tensor([replay]), past_key_values=cache, output_attentions=True)
+        end = min((i + 1) * size, len(tokens))
+        parts.append((i * size, end, [a[0].double().numpy() for a in out.attentions]))
+    return parts
 
 
 class Recorder:
@@ -154,9 +175,10 @@ class Recorder:
 
     def __init__(self, press):
         self.scores = []  # by layer
-        self.replay = []  # tokens that KVzip reads after the prompt
+        self.replay = []  # tokens that KVzip reads after the prompt, part by part
         if isinstance(press, kvpress.KVzipPress):
-            self.after(press, "prepare", lambda pairs: self.replay.extend(pairs[0][1][0].tolist()))
+            self.after(press, "prepare",
+                       lambda pairs: self.replay.extend(ids[0].tolist() for _, ids in pairs))
             press.compress_post = self.before_compress_post(press)
             return
         while hasattr(press, "press"):
@@ -213,10 +235,12 @@ def run(model, press, tokens):
     return kept, recorder
 
 
-def same_but_for_ties(kept, other, scores, pooled):
-    """Whether two choices differ only in tokens that score alike, of a head or, pooled, a layer."""
-    cells = [[(layer, head) for head in range(len(kept[layer]))] for layer in range(len(kept))]
-    for group in cells if pooled else [[cell] for layer in cells for cell in layer]:
+def same_but_for_ties(kept, other, scores, scope):
+    """Whether two choices differ only in tokens that score alike, of a head, a layer or the
+    model."""
+    layers = [[(layer, head) for head in range(len(kept[layer]))] for layer in range(len(kept))]
+    cells = [cell for layer in layers for cell in layer]
+    for group in {"head": [[cell] for cell in cells], "layer": layers, "model": [cells]}[scope]:
         gone, come = (
             sorted(scores[l][h][t] for l, h in group for t in set(a[l][h]) - set(b[l][h]))
             for a, b in ((kept, other), (other, kept))
@@ -254,23 +278,32 @@ class Blobs:
         return self.at[blob]
 
 
-def make_case(name, press, ratio, model, tokens, seen, blobs):
+def scope_of(press):
+    """What competes for a budget."""
+    if isinstance(press, kvpress.KVzipPress):
+        return "model"
+    return "layer" if isinstance(press, kvpress.AdaKVPress) else "head"
+
+
+def make_case(name, press, ratio, loaded, tokens, seen, blobs):
     """The case without its model's name, and what to print."""
-    kept, recorder = run(model, press, tokens)
+    kept, recorder = run(loaded["eager" if name in NEEDS_EAGER else "sdpa"], press, tokens)
     scores = np.stack(recorder.scores)
     case = {"ratio": ratio}
     if name not in SCORES_SAY_NOTHING:
         case["scores_at"] = blobs.index_of(scores)
     if recorder.replay:
         case["replay"] = recorder.replay
+        parts = observe_replays(loaded["eager"], tokens, recorder.replay, press.chunk_size)
+        seen = dataclasses.replace(seen, replays=parts)
     case["kept"] = kept
     card = kvpress_cards.kept_by_card(press, ratio, seen)
     if card is None:
         return case, f"keeps {n_kept(kept)}, no card"
-    pooled = isinstance(press, kvpress.AdaKVPress)
+    scope = scope_of(press)
     published = kvpress_cards.kept_by_card(press, ratio, seen, published=True)
-    assert same_but_for_ties(kept, published, scores, pooled), (name, ratio)
-    if same_but_for_ties(kept, card, scores, pooled):
+    assert same_but_for_ties(kept, published, scores, scope), (name, ratio)
+    if same_but_for_ties(kept, card, scores, scope):
         return case, f"keeps {n_kept(kept)}, card agrees"
     case["card"] = {"reason": kvpress_cards.reason(press), "kept": card}
     return case, f"keeps {n_kept(kept)}, card {n_kept(card)}: {case['card']['reason']}"
@@ -284,8 +317,7 @@ def make_press(out, name, models):
             window = getattr(getattr(press, "press", press), "window_size", 0)
             if int(len(tokens) * (1 - ratio)) <= window:
                 continue
-            model = loaded["eager" if name in NEEDS_EAGER else "sdpa"]
-            case, verdict = make_case(name, press, ratio, model, tokens, seen, blobs)
+            case, verdict = make_case(name, press, ratio, loaded, tokens, seen, blobs)
             cases.append({"model": model_name, **case})
             print(f"{name:18} {model_name} {ratio:4} {verdict}")
     fixture = {"press": describe(PRESSES[name](0.5))}

@@ -69,7 +69,7 @@ struct Shared {
   std::mutex turn;  // one session computes at a time
   std::unique_ptr<ForwardPass> forward;
   std::shared_ptr<const KvPolicy> policy;
-  std::vector<TokenId> replay_question;
+  ReplayQuestion replay_question;
 };
 
 class SessionImpl final : public Session {
@@ -290,7 +290,8 @@ bool SessionImpl::HasRoom(int64_t n_token) const {
   if (ContextFull(n_token)) return false;
   const KvPolicy& policy = *shared_->policy;
   return shared_->ledger.limit() == 0 ||
-         shared_->ledger.available() >= policy.forecast_bytes(n_token, n_token) + RoomSlack(shared_->ledger.limit());
+         shared_->ledger.available() >=
+             policy.forecast_bytes(n_token, n_token) + RoomSlack(shared_->ledger.limit());
 }
 
 Status SessionImpl::EnsureRoom(int64_t n_token) {
@@ -541,6 +542,10 @@ PolicyTarget TargetOf(Shared& shared) {
   target.is_special = [&model](TokenId id) { return model.tokenizer->TokenBytes(id).empty(); };
   target.fingerprint = ModelFingerprint(model);
   target.has_turns = shared.options.has_turns;
+  target.n_embd = model.spec.n_embd;
+  target.output_rows = [&shared](int layer, int64_t first, int64_t n, float* rows) {
+    shared.forward->OutputRows(layer, first, n, rows);
+  };
   target.probe_heads = [&shared, is_special = target.is_special] {
     // Enough for a repeat to lie far back; longer ones cost more than they tell.
     constexpr int32_t kPeriod = 512;
@@ -575,8 +580,7 @@ Result<std::shared_ptr<Engine>> LoadEngine(EngineOptions options) {
                           ForwardPass::Create(shared->model, options.n_ctx, options.n_ubatch,
                                               shared->team, shared->ledger));
   KVASIR_ASSIGN_OR_RETURN(shared->policy, KvPolicy::Compile(recipe, TargetOf(*shared)));
-  shared->replay_question = shared->model->tokenizer->Encode(
-      "\n\nRepeat the previous context exactly.\n\n", {.add_bos = false, .parse_special = false});
+  shared->replay_question = MakeReplayQuestion(*shared->model->tokenizer);
   return std::shared_ptr<Engine>(std::make_shared<EngineImpl>(std::move(shared)));
 }
 

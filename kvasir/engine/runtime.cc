@@ -38,9 +38,7 @@ Result<std::unique_ptr<Runtime>> Runtime::Create(std::shared_ptr<const Model> mo
                           ByteCharge::Take(ledger, ByteKind::kOther, options.process_bytes));
   KVASIR_ASSIGN_OR_RETURN(runtime->forward_, ForwardPass::Create(runtime->model_, options.n_ctx,
                                                                  options.n_ubatch, team, ledger));
-  runtime->replay_question_ =
-      m.tokenizer->Encode("\n\nRepeat the previous context exactly.\n\n",
-                          Tokenizer::EncodeOptions{.add_bos = false, .parse_special = false});
+  runtime->replay_question_ = MakeReplayQuestion(*m.tokenizer);
   return runtime;
 }
 
@@ -51,6 +49,10 @@ PolicyTarget Runtime::Target() {
     return model->tokenizer->TokenBytes(id).empty();
   };
   target.fingerprint = ModelFingerprint(*model_);
+  target.n_embd = model_->spec.n_embd;
+  target.output_rows = [this](int layer, int64_t first, int64_t n, float* rows) {
+    forward_->OutputRows(layer, first, n, rows);
+  };
   target.probe_heads = [this, is_special = target.is_special] {
     // Enough for a repeat to lie far back; longer ones cost more than they tell.
     constexpr int32_t kPeriod = 512;

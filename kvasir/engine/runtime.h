@@ -12,6 +12,7 @@
 #include "kvasir/core/thread_team.h"
 #include "kvasir/model/forward.h"
 #include "kvasir/policy/policy.h"
+#include "kvasir/policy/replay_question.h"
 
 namespace kvasir {
 
@@ -26,8 +27,8 @@ struct RuntimeOptions {
 // few megabytes that text handling comes to need. Of `weight_bytes`, what is mapped is left out.
 int64_t ProcessBytesBeside(const Model& model);
 
-// What stays free beside the next chunk's own bytes before a rule that makes room acts: slabs grow by
-// up to 2 MiB at a time, for every size of block, and small limits bear less.
+// What stays free beside the next chunk's own bytes before a rule that makes room acts: slabs grow
+// by up to 2 MiB at a time, for every size of block, and small limits bear less.
 int64_t RoomSlack(int64_t memory_limit);
 
 // Not thread-safe.
@@ -46,7 +47,7 @@ class Runtime {
   // What recipes ask of the model. Its probe borrows this object, the rest outlives it.
   PolicyTarget Target();
   // What a replayed prompt is asked.
-  const std::vector<TokenId>& replay_question() const { return replay_question_; }
+  const ReplayQuestion& replay_question() const { return replay_question_; }
 
  private:
   Runtime(std::shared_ptr<const Model> model, const RuntimeOptions& options)
@@ -61,7 +62,7 @@ class Runtime {
   ByteCharge weights_, process_;
   SlabArena arena_;
   std::unique_ptr<ForwardPass> forward_;
-  std::vector<TokenId> replay_question_;
+  ReplayQuestion replay_question_;
 };
 
 }  // namespace kvasir

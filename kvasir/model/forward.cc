@@ -9,6 +9,7 @@
 
 #include "kvasir/kernels/elementwise.h"
 #include "kvasir/kernels/matmul.h"
+#include "kvasir/kernels/weight_stripes.h"
 
 namespace kvasir {
 namespace {
@@ -176,6 +177,15 @@ void ForwardPass::Project(const Tensor& w, const std::vector<float>& bias, const
   if (!prepared) PrepareActivations(w.type, x, w.cols, n_token_, w.cols, activations, team_);
   MatMul(w, activations, n_token_, y, w.rows, team_);
   if (!bias.empty()) ForTokens(n_token_, [&](int64_t t) { AddBias(y + t * w.rows, bias); });
+}
+
+void ForwardPass::OutputRows(int layer, int64_t first, int64_t n, float* rows) const {
+  const Tensor& w = weights().layers[layer].wo;
+  std::vector<std::byte> row(w.row_bytes);
+  for (int64_t i = 0; i < n; ++i) {
+    CopyRow(w, first + i, row.data());
+    DequantizeRow(w.type, row.data(), rows + i * w.cols, w.cols);
+  }
 }
 
 void ForwardPass::RotateHeads(float* heads, int n_head, const std::vector<float>& norm, int layer) {

@@ -65,6 +65,9 @@ class ForwardPass {
   // Logits of such rows, kept or fresh, a few at a time: the bits that Run gives.
   Status LogitsOf(std::span<const float> hidden, const LogitsSink& sink);
 
+  // Rows [first, first + n) of a layer's output projection as f32, (n, n_head * head_dim).
+  void OutputRows(int layer, int64_t first, int64_t n, float* rows) const;
+
   const Model& model() const { return *model_; }
   int32_t n_ctx() const { return n_ctx_; }
   int32_t max_chunk() const { return max_chunk_; }

@@ -32,6 +32,9 @@ struct KeepCell {
   std::span<const float> score;           // (n) larger = keep
   std::span<const uint8_t> is_protected;  // (n)
   int64_t budget = 0;                     // protected tokens included; between their number and n
+  // (n) sum of the magnitudes of what the value adds to the hidden state through the output
+  // projection, mean over the query heads of the group; empty unless kNeedOutput.
+  std::span<const float> output = {};
 };
 
 enum class KeepScope : uint8_t { kHead, kLayer, kModel };
@@ -41,8 +44,10 @@ class KeepRule : public Part {
   // How many cells are decided together: Select is called with the cells of one head, of one layer
   // or of the whole cut.
   virtual KeepScope scope() const { return KeepScope::kHead; }
-  // Whether heads of a layer always keep equally many tokens, given equal budgets.
+  // Whether heads of a layer that have equal scores and budgets always keep the same tokens.
   virtual bool even_heads() const { return true; }
+  // Whether scores are multiplied by something, and not only compared.
+  virtual bool weighs_scores() const { return false; }
   // Whether the number kept is the sum of the budgets; a threshold decides for itself.
   virtual bool fills_budget() const { return true; }
   // Ascending indices of kept tokens per cell; all protected ones are among them. Equal scores: the

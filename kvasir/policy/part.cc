@@ -81,8 +81,9 @@ std::string ParamList(std::span<const ParamInfo> params) {
 std::string_view PartKindName(PartKind kind) { return kKindNames[static_cast<size_t>(kind)]; }
 
 std::string NeedNames(uint32_t needs) {
-  static constexpr std::string_view kNames[] = {"window rows", "column sums", "keys",     "values",
-                                                "replay",      "all layers",  "token ids"};
+  static constexpr std::string_view kNames[] = {
+      "window rows", "column sums", "keys",      "values",
+      "replay",      "all layers",  "token ids", "output projections"};
   std::string names;
   for (size_t i = 0; i < std::size(kNames); ++i) {
     if ((needs >> i & 1) == 0) continue;

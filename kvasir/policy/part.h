@@ -63,6 +63,7 @@ enum Need : uint32_t {
   kNeedReplay = 1 << 4,     // a second pass over the prompt
   kNeedAllLayers = 1 << 5,  // scores of every layer before the first cut
   kNeedTokens = 1 << 6,     // the ids of the tokens
+  kNeedOutput = 1 << 7,     // the model's output projections
 };
 std::string NeedNames(uint32_t needs);  // "window rows, keys"; "nothing"
 

@@ -156,10 +156,12 @@ TEST(SignalTap, SumsColumnsAsTheExplicitMatrixDoes) {
 
 // --- recipes that cannot work ---
 
-std::string Refusal(const std::string& text) {
+std::string Refusal(const std::string& text, bool has_outputs = false) {
   const auto recipe = Recipe::Parse(text);
   if (!recipe.ok()) return recipe.status().message();
-  const auto policy = KvPolicy::Compile(*recipe, {.shape = {2, 4, 2, 64, {0, 0}}});
+  PolicyTarget target = {.shape = {2, 4, 2, 64, {0, 0}}};
+  if (has_outputs) GiveOutputs(target.shape, &target);
+  const auto policy = KvPolicy::Compile(*recipe, target);
   return policy.ok() ? "" : policy.status().message();
 }
 
@@ -192,6 +194,14 @@ TEST(KvPolicy, RefusesWhatCannotWorkWithTheReason) {
   EXPECT_EQ(Refusal("k=mikv"),
             "recipe: k=mikv needs to know which tokens matter: add score= and a budget=, which may "
             "be 100%");
+  EXPECT_EQ(Refusal("criticalkv:64"),
+            "recipe: keep=critical needs the output projections of a model");
+  EXPECT_EQ(Refusal("score=keydiff budget=64 keep=critical", true),
+            "recipe: keep=critical and score=keydiff cannot work together: only scores that are "
+            "shares of attention can be multiplied by what values do");
+  EXPECT_EQ(Refusal("score=window(1) reduce=all budget=64 keep=critical", true),
+            "recipe: reduce=all and keep=critical cannot work together: one set of tokens for all "
+            "heads leaves no heads to tell apart");
   EXPECT_EQ(Refusal("score=knorm budget=64 protect=special"),
             "recipe: protect=special needs a vocabulary");
 }
@@ -201,8 +211,10 @@ TEST(KvPolicy, TakesEveryPresetAndSaysWhatItDoes) {
     for (const char* more : {"", "+q8_0", "+quest:64"}) {
       const auto recipe = Recipe::Parse(std::string(preset->name) + more);
       ASSERT_TRUE(recipe.ok()) << recipe.status().ToString();
-      const auto policy = KvPolicy::Compile(
-          *recipe, {.shape = {2, 4, 2, 64, {0, 0}}, .is_special = [](TokenId) { return false; }});
+      PolicyTarget target = {.shape = {2, 4, 2, 64, {0, 0}},
+                             .is_special = [](TokenId) { return false; }};
+      GiveOutputs(target.shape, &target);
+      const auto policy = KvPolicy::Compile(*recipe, target);
       // Roles that were measured on a model come from a file.
       if (policy.status().message().find("needs a head table") != std::string::npos) continue;
       ASSERT_TRUE(policy.ok()) << preset->name << more << ": " << policy.status().ToString();

@@ -201,6 +201,10 @@ Status KvPolicy::CheckTogether() const {
     return Status::InvalidArgument(
         fmt::format("recipe: {} needs a vocabulary", Show(recipe_, PartKind::kProtect)));
   }
+  if ((needs_ & kNeedOutput) != 0 && !target_.output_rows) {
+    return Status::InvalidArgument(fmt::format("recipe: {} needs the output projections of a model",
+                                               Show(recipe_, PartKind::kKeep)));
+  }
   for (const auto& [kind, codec, side] : {std::tuple{PartKind::kCodecK, codec_k, KvSide::kKey},
                                           std::tuple{PartKind::kCodecV, codec_v, KvSide::kValue}}) {
     if (codec != nullptr && codec->reads_importance() && scorer == nullptr) {
@@ -266,6 +270,10 @@ Status KvPolicy::CheckTogether() const {
     return refuse(PartKind::kScore, PartKind::kSchedule,
                   "the prompt is seen again only when it is complete");
   }
+  if (keep->weighs_scores() && !scorer->is_share()) {
+    return refuse(PartKind::kKeep, PartKind::kScore,
+                  "only scores that are shares of attention can be multiplied by what values do");
+  }
   if (reducer->joins_heads() && !keep->even_heads()) {
     return refuse(PartKind::kReduce, PartKind::kKeep,
                   "one set of tokens for all heads leaves no heads to tell apart");
@@ -302,7 +310,7 @@ int64_t KvPolicy::forecast_bytes(int64_t n_token, int64_t chunk) const {
           held = std::min(held, protected_tokens() + chunk);
         }
       }
-      if ((needs_ & kNeedReplay) != 0) held += std::min(n_token, kReplayTokens);
+      if ((needs_ & kNeedReplay) != 0) held += std::min(n_token, scorer->replay_part());
       bytes += side_bytes(KvSide::kKey, codec_k, k_format_, held) +
                side_bytes(KvSide::kValue, codec_v, v_format_, held);
     }

@@ -27,6 +27,11 @@ struct PolicyTarget {
   // a table where no file is given; may be empty.
   std::string fingerprint = {};
   std::function<Result<HeadTable>()> probe_heads = {};
+  // Output projections, (n_embd, n_head * head_dim) a layer, for recipes that look at what a value
+  // does to the hidden state: rows [first, first + n) of one as f32. Called from several threads at
+  // once; may be empty.
+  int64_t n_embd = 0;
+  std::function<void(int layer, int64_t first, int64_t n, float* rows)> output_rows = {};
 };
 
 // Immutable; safe to share between sequences.

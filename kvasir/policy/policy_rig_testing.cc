@@ -37,6 +37,10 @@ PolicyRig::PolicyRig(std::string_view shape, int32_t n_ctx, int32_t max_chunk, i
   target.shape = CacheShapeOf(model->spec);
   target.is_special = [](TokenId id) { return id < 2; };
   target.fingerprint = ModelFingerprint(*model);
+  target.n_embd = model->spec.n_embd;
+  target.output_rows = [this](int layer, int64_t first, int64_t n, float* rows) {
+    forward->OutputRows(layer, first, n, rows);
+  };
   target.probe_heads = [this] {
     return ProbeHeads(*forward, arena, {.period = 32, .text = {}, .is_special = {}});
   };

@@ -7,6 +7,7 @@
 #include <numeric>
 #include <utility>
 
+#include "kvasir/policy/output_norms.h"
 #include "kvasir/policy/sealer.h"
 
 namespace kvasir {
@@ -55,7 +56,7 @@ struct PolicyRun::Cell {
   HeadRole role;
   int64_t first = 0;
   std::vector<uint8_t> is_protected;
-  std::span<const float> score;
+  std::span<const float> score, output;
   int64_t n_protected = 0;
   int64_t budget = 0;
   std::vector<int32_t> kept, evicted;
@@ -134,24 +135,25 @@ bool PolicyRun::wants_replay() const {
 Status PolicyRun::Replay(std::span<const TokenId> prompt, ForwardPass& forward,
                          SequenceCache& cache) {
   constexpr size_t kLeastPart = 64;  // of a prompt that has as many
-  const std::vector<TokenId>& question = resources_.replay_question;
+  const ReplayQuestion& question = resources_.replay_question;
   const auto room = static_cast<size_t>(std::max(0, forward.n_ctx() - cache.next_angle()));
-  if (room < question.size() + std::min(kLeastPart, prompt.size())) {
+  if (room < question.max_size() + std::min(kLeastPart, prompt.size())) {
     return Status::InvalidArgument(fmt::format(
         "kv recipe '{}': the prompt is read twice, which takes room for {} positions; {} of {} "
         "(n_ctx) are taken",
-        policy_->recipe().ToString(), question.size() + std::min(kLeastPart, prompt.size()),
+        policy_->recipe().ToString(), question.max_size() + std::min(kLeastPart, prompt.size()),
         cache.next_angle(), forward.n_ctx()));
   }
-  const size_t part = std::min<size_t>(kReplayTokens, room - question.size());
+  const size_t part = std::min<size_t>(policy_->scorer->replay_part(), room - question.max_size());
   KVASIR_RETURN_IF_ERROR(replay_.Begin(cache, *resources_.ledger));
   const RunPhase phase = std::exchange(phase_, RunPhase::kReplay);
   Status status;
   for (size_t first = 0; status.ok() && first < prompt.size(); first += part) {
-    std::vector<TokenId> tokens = question;
-    const auto repeated = prompt.subspan(first, std::min(part, prompt.size() - first));
-    tokens.insert(tokens.end(), repeated.begin(), repeated.end());
-    status = ReplayPart(tokens, forward, cache);
+    const size_t end = std::min(first + part, prompt.size());
+    status = replay_.BeginPart(static_cast<int32_t>(first), static_cast<int32_t>(end),
+                               resources_.team->size(), *resources_.ledger);
+    if (!status.ok()) break;
+    status = ReplayPart(ReplayText(question, prompt, first, end), forward, cache);
   }
   phase_ = phase;
   return status;
@@ -275,7 +277,8 @@ Status PolicyRun::ScoreLayer(int layer, const SequenceCache& cache) {
   LayerScores().swap(scores_[layer]);
   score_charges_[layer].Reset();
   KVASIR_ASSIGN_OR_RETURN(const ByteCharge working, ChargeScratch((n_row + 1) * n_held * kFloat));
-  KVASIR_ASSIGN_OR_RETURN(score_charges_[layer], ChargeScratch(n_held * kFloat));
+  const int n_kept_row = (policy_->needs() & kNeedOutput) != 0 ? 2 : 1;
+  KVASIR_ASSIGN_OR_RETURN(score_charges_[layer], ChargeScratch(n_kept_row * n_held * kFloat));
   std::vector<Status> status(scores.size());
   resources_.team->Run(shape.n_kv_head, [&](int64_t task, int thread) {
     const int kv_head = static_cast<int>(task);
@@ -299,11 +302,30 @@ Status PolicyRun::ScoreLayer(int layer, const SequenceCache& cache) {
     policy_->shaper->Shape(head.row(0).subspan(n_settled, shaped.size()), shaped);
     std::copy(shaped.begin(), shaped.end(), head.at.begin() + n_settled);
   }
+  if ((policy_->needs() & kNeedOutput) != 0) {
+    KVASIR_RETURN_IF_ERROR(MeasureOutputs(layer, cache, &scores));
+  }
   KVASIR_ASSIGN_OR_RETURN(
       statistics_[layer],
       policy_->budget->Observe(context, scores, resources_.workspace->thread(0)));
   scores_[layer] = std::move(scores);
   return Status::Ok();
+}
+
+Status PolicyRun::MeasureOutputs(int layer, const SequenceCache& cache, LayerScores* scores) {
+  const PolicyTarget& target = policy_->target();
+  KVASIR_ASSIGN_OR_RETURN(const ByteCharge scratch,
+                          ChargeScratch(resources_.team->size() * OutputNormsBytes(target)));
+  std::vector<Status> status(scores->size());
+  resources_.team->Run(static_cast<int64_t>(scores->size()), [&](int64_t task, int) {
+    const int kv_head = static_cast<int>(task);
+    if (policy_->role(layer, kv_head) != HeadRole::kScored) return;
+    const SegmentList& list = cache.list(layer, kv_head);
+    std::vector<float>& output = (*scores)[task].output;
+    output.resize(static_cast<size_t>(list.n_kv()));
+    status[task] = OutputNorms(target, layer, kv_head, list, output);
+  });
+  return First(status);
 }
 
 std::vector<PolicyRun::Cell> PolicyRun::Cells(int n_layer, const SequenceCache& cache) const {
@@ -320,7 +342,11 @@ std::vector<PolicyRun::Cell> PolicyRun::Cells(int n_layer, const SequenceCache& 
       cell.is_protected.erase(cell.is_protected.begin(), cell.is_protected.begin() + cell.first);
       cell.n_protected = std::count(cell.is_protected.begin(), cell.is_protected.end(), uint8_t{1});
       if (cell.role == HeadRole::kScored) {
-        cell.score = std::span<const float>(scores_[layer][kv_head].at).subspan(cell.first);
+        const HeadScores& scores = scores_[layer][kv_head];
+        cell.score = std::span<const float>(scores.at).subspan(cell.first);
+        if (!scores.output.empty()) {
+          cell.output = std::span<const float>(scores.output).subspan(cell.first);
+        }
       } else {
         cell.budget = cell.n_protected;
       }
@@ -379,7 +405,7 @@ void PolicyRun::Choose(std::vector<Cell>* cells) const {
     if (together.empty()) return;
     std::vector<KeepCell> keep_cells;
     for (const Cell* cell : together) {
-      keep_cells.push_back({cell->score, cell->is_protected, cell->budget});
+      keep_cells.push_back({cell->score, cell->is_protected, cell->budget, cell->output});
     }
     auto kept = policy_->keep->Select(keep_cells);
     for (size_t i = 0; i < kept.size(); ++i) together[i]->kept = std::move(kept[i]);
@@ -436,7 +462,11 @@ Status PolicyRun::Dispose(Cell& cell, SequenceCache& cache) {
   if (cell.role == HeadRole::kScored) {
     HeadScores& scores = scores_[cell.layer][cell.kv_head];
     HeadScores left(1, n_settled + static_cast<int64_t>(cell.kept.size()));
-    for (size_t i = 0; i < cell.kept.size(); ++i) left.at[n_settled + i] = scores.at[cell.kept[i]];
+    left.output.resize(scores.output.empty() ? 0 : left.at.size());
+    for (size_t i = 0; i < cell.kept.size(); ++i) {
+      left.at[n_settled + i] = scores.at[cell.kept[i]];
+      if (!left.output.empty()) left.output[n_settled + i] = scores.output[cell.kept[i]];
+    }
     scores = std::move(left);
   }
   if (cache.selector() == nullptr || policy_->renumbers()) return Status::Ok();

@@ -13,6 +13,7 @@
 #include "kvasir/model/forward.h"
 #include "kvasir/policy/policy.h"
 #include "kvasir/policy/renumber.h"
+#include "kvasir/policy/replay_question.h"
 #include "kvasir/policy/signal_tap.h"
 
 namespace kvasir {
@@ -29,8 +30,7 @@ struct RunResources {
   AttendWorkspace* workspace = nullptr;
   ByteLedger* ledger = nullptr;
   std::function<const Rope*(int layer)> rope = {};  // for codecs that store k_raw; may be empty
-  // "Repeat the text above": what is asked before each part of a replayed prompt; may be empty.
-  std::vector<TokenId> replay_question = {};
+  ReplayQuestion replay_question = {};              // what a replayed prompt begins with
 };
 
 // What the signals of a sequence take that holds n_kv tokens in every list.
@@ -85,6 +85,8 @@ class PolicyRun final : public LayerObserver {
   std::vector<uint8_t> Protected(const SegmentList& list) const;
   // Reduced and shaped scores of a layer, and its statistic.
   Status ScoreLayer(int layer, const SequenceCache& cache);
+  // Fills HeadScores::output.
+  Status MeasureOutputs(int layer, const SequenceCache& cache, LayerScores* scores);
   // Whether the budget leaves nothing to do.
   bool Fits(const SequenceCache& cache, int first_pending) const;
   void DropScores();

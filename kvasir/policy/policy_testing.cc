@@ -33,6 +33,21 @@ std::vector<LayerData> RandomLayers(const CacheShape& shape, int n_token, uint32
   return layers;
 }
 
+float TestOutput(int layer, int64_t row, int64_t col) {
+  return static_cast<float>(std::sin(1.0 + layer + 0.37 * static_cast<double>(row * row) +
+                                     0.91 * static_cast<double>(col)));
+}
+
+void GiveOutputs(const CacheShape& shape, PolicyTarget* target) {
+  const int64_t cols = int64_t{shape.n_head} * shape.head_dim;
+  target->n_embd = kTestEmbd;
+  target->output_rows = [cols](int layer, int64_t first, int64_t n, float* rows) {
+    for (int64_t row = first; row < first + n; ++row) {
+      for (int64_t col = 0; col < cols; ++col) *rows++ = TestOutput(layer, row, col);
+    }
+  };
+}
+
 PolicyWorld::PolicyWorld(const CacheShape& shape, const std::string& recipe,
                          std::vector<LayerData> layers, int n_thread, PolicyTarget target)
     : shape_(shape),
@@ -46,6 +61,7 @@ PolicyWorld::PolicyWorld(const CacheShape& shape, const std::string& recipe,
   assert(parsed.ok());
   target.shape = shape;
   target.is_special = [](TokenId id) { return id == 0; };
+  if (!target.output_rows) GiveOutputs(shape, &target);
   auto policy = KvPolicy::Compile(*parsed, target);
   assert(policy.ok());
   cache_ =

@@ -20,6 +20,12 @@ struct LayerData {
 };
 std::vector<LayerData> RandomLayers(const CacheShape& shape, int n_token, uint32_t seed);
 
+// An output projection: any numbers will do, as long as they are the same each time.
+inline constexpr int64_t kTestEmbd = 40;
+float TestOutput(int layer, int64_t row, int64_t col);
+// Gives the target such projections.
+void GiveOutputs(const CacheShape& shape, PolicyTarget* target);
+
 class PolicyWorld {
  public:
   PolicyWorld(const CacheShape& shape, const std::string& recipe, std::vector<LayerData> layers,

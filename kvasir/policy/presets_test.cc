@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "kvasir/policy/policy_rig_testing.h"
@@ -16,6 +17,15 @@ struct Case {
   const char* tight;
 };
 constexpr Case kCases[] = {
+    {"streaming", "streaming:1000", "streaming:48"},
+    {"random", "random:1000", "random:48"},
+    {"knorm", "knorm:1000", "knorm:48"},
+    {"tova", "tova:1000", "tova:48"},
+    {"h2o", "h2o(1000,recent=16)", "h2o(48,recent=16)"},
+    {"snapkv", "snapkv:1000", "snapkv:48"},
+    {"pyramidkv", "pyramidkv:1000", "pyramidkv:48"},
+    {"adakv", "adakv:1000", "adakv:48"},
+    {"criticalkv", "criticalkv:1000", "criticalkv:48"},
     {"keydiff", "keydiff:1000", "keydiff(48,recent=8)"},
     {"chunkkv", "chunkkv:1000", "chunkkv:48"},
     {"cake", "cake(1000,window=8)", "cake(48,window=8)"},
@@ -83,6 +93,14 @@ TEST_P(Preset, ForksGoOnAsTheirOriginals) {
   EXPECT_EQ(fork.Held(1, 1), s.Held(1, 1));
 }
 
+TEST(Presets, EveryOneIsTested) {
+  for (const PresetInfo* preset : Presets()) {
+    if (preset->name == "exact") continue;  // what the others are held against
+    EXPECT_TRUE(std::ranges::any_of(kCases, [&](const Case& c) { return preset->name == c.name; }))
+        << preset->name;
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(All, Preset, testing::ValuesIn(kCases),
                          [](const auto& info) { return std::string(info.param.name); });
 
@@ -115,6 +133,19 @@ TEST(Composition, OfTwoDispositionsIsRefused) {
   const auto recipe = Recipe::Parse("d2o:48+vmerge");
   ASSERT_FALSE(recipe.ok());
   EXPECT_NE(recipe.status().message().find("vmerge"), std::string::npos);
+}
+
+// In the paper what was merged is no heavier than what it was merged into. The logarithm of the
+// count on the logit, which other merges add, doubles what the preset loses.
+TEST(D2o, CountsAMergedTokenOnce) {
+  PolicyRig rig;
+  RigSequence d2o = rig.Start("d2o(48,recent=16)"), other = rig.Start("snapkv(48,window=8)+vmerge");
+  for (RigSequence* s : {&d2o, &other}) {
+    ASSERT_TRUE(rig.Prefill(*s, PolicyRig::Tokens(320), 64).ok());
+  }
+  EXPECT_GT(d2o.run->n_evicted(), 0);
+  EXPECT_EQ(d2o.cache->list(1, 0).tail().bias(), nullptr);
+  EXPECT_NE(other.cache->list(1, 0).tail().bias(), nullptr);
 }
 
 TEST(Demotion, OfAPromptHoldsEveryTokenInFewerBytes) {

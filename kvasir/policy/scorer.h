@@ -19,6 +19,7 @@ struct HeadScores {
   int n_row = 1;
   int64_t n = 0;
   std::vector<float> at;
+  std::vector<float> output;  // (n) as KeepCell::output; empty unless asked for
 
   HeadScores() = default;
   HeadScores(int n_row, int64_t n) : n_row(n_row), n(n), at(static_cast<size_t>(n_row * n)) {}
@@ -47,6 +48,10 @@ class Scorer : public Part {
   virtual int unjudged_recent() const { return window(); }
   // Whether there is a row per query head (the reducer then merges them) or one per kv head.
   virtual bool per_query_head() const { return false; }
+  // Tokens of the prompt that are read again at a time; kNeedReplay only.
+  virtual int64_t replay_part() const { return 0; }
+  // Whether a score is an amount of attention: never negative, and twice as much is twice as good.
+  virtual bool is_share() const { return false; }
   // Whether a token's score depends on the token alone: chunk sizes change nothing.
   virtual bool is_static() const { return false; }
   // Scores all held tokens of one kv head; `scores` has the right size, zeroed. Called for

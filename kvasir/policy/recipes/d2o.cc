@@ -10,6 +10,8 @@ const PresetInfo& d2o_recipe() {
       {"recent", ParamType::kInt, "64", 0, 1e6, "newest tokens that always stay"},
       {"every", ParamType::kInt, "16", 1, 65536, "generated tokens between cuts"},
       {"keys", ParamType::kFlag, "0", 0, 1, "merge rotated keys too"},
+      {"count", ParamType::kInt, "0", 0, 1,
+       "add the logarithm of the count to the logit, which the paper does not"},
   };
   static constexpr PresetInfo info = {
       .name = "d2o",
@@ -18,7 +20,7 @@ const PresetInfo& d2o_recipe() {
       .params = params,
       .text =
           "score=columns reduce=mean budget=d2o({budget}) protect=sinks({sinks}),recent({recent}) "
-          "disposition=d2o(keys={keys}) schedule=steps({every})"};
+          "disposition=d2o(keys={keys},count={count}) schedule=steps({every})"};
   return info;
 }
 

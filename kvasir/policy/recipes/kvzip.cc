@@ -9,6 +9,7 @@ const PresetInfo& kvzip_recipe() {
       {"system", ParamType::kInt, "4", 0, 1e6, "first tokens that always stay: the system prompt"},
       {"floor", ParamType::kReal, "0.05", 0, 1,
        "share of the average that each head keeps in any case"},
+      {"part", ParamType::kInt, "2048", 64, 65536, "tokens of the prompt read again at a time"},
   };
   static constexpr PresetInfo info = {
       .name = "kvzip",
@@ -16,7 +17,7 @@ const PresetInfo& kvzip_recipe() {
       .card = "KVzip, arXiv:2505.23416",
       .params = params,
       .text =
-          "score=replay budget=uniform({budget}) protect=sinks({system}),special "
+          "score=replay({part}) budget=uniform({budget}) protect=sinks({system}),special "
           "keep=pooled({floor},model)"};
   return info;
 }

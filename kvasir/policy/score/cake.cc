@@ -10,6 +10,7 @@ class CakeScore final : public Scorer {
       : window_(static_cast<int>(args.Int("rows"))), gamma_(args.Real("gamma")) {}
   int window() const override { return window_; }
   bool per_query_head() const override { return true; }
+  bool is_share() const override { return true; }
   Status Score(const ScoreContext& context, int kv_head, AttendScratch& scratch,
                HeadScores* scores) const override {
     KVASIR_ASSIGN_OR_RETURN(const WindowMoments m,

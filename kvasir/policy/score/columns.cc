@@ -8,6 +8,7 @@ class Columns final : public Scorer {
  public:
   explicit Columns(const PartArgs& args) : mean_(args.Flag("mean")) {}
   bool per_query_head() const override { return true; }
+  bool is_share() const override { return true; }
   Status Score(const ScoreContext& context, int kv_head, AttendScratch&,
                HeadScores* scores) const override {
     const std::vector<int32_t> pos = context.list(kv_head).AllPositions();

@@ -11,6 +11,7 @@ class WindowScore final : public Scorer {
   // A lone last query judges every token but itself.
   int unjudged_recent() const override { return window_ == 1 ? 0 : window_; }
   bool per_query_head() const override { return true; }
+  bool is_share() const override { return true; }
   Status Score(const ScoreContext& context, int kv_head, AttendScratch& scratch,
                HeadScores* scores) const override {
     const int group = context.shape().group();
