@@ -45,17 +45,13 @@ struct Codes {
                                _mm_and_si128(_mm_srli_epi16(packed, 4), low));
     }
   }
+  // Pair `half` of four strips.
   template <int kBits>
-  static Pair LoadPair(const uint8_t* strips) {
-    const __m128i even = LoadBytes<kBits>(strips);
-    const __m128i odd = LoadBytes<kBits>(strips + StripBytes(kBits));
+  static Pair LoadPair(const uint8_t* strips, int half) {
+    const __m128i even = LoadBytes<kBits>(strips + 2 * half * StripBytes(kBits));
+    const __m128i odd = LoadBytes<kBits>(strips + (2 * half + 1) * StripBytes(kBits));
     return {_mm256_cvtepu8_epi16(_mm_unpacklo_epi8(even, odd)),
             _mm256_cvtepu8_epi16(_mm_unpackhi_epi8(even, odd))};
-  }
-  template <int kBits>
-  static void LoadPairs(const uint8_t* strips, Pair* first, Pair* second) {
-    *first = LoadPair<kBits>(strips);
-    *second = LoadPair<kBits>(strips + 2 * StripBytes(kBits));
   }
 
   // Strips to floats, less the zero.

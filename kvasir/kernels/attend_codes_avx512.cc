@@ -43,21 +43,18 @@ struct Codes {
     return index;
   }
 
+  // Pair `half` of four strips.
   template <int kBits>
-  static void LoadPairs(const uint8_t* strips, Pair* first, Pair* second) {
+  static Pair LoadPair(const uint8_t* strips, int half) {
     constexpr __mmask64 kLowBytes = 0x5555555555555555;
-    alignas(64) static constexpr auto kFirst = PairBytes<kBits>(0), kSecond = PairBytes<kBits>(1);
-    const __m512i low = _mm512_load_si512(kFirst.data());
-    const __m512i high = _mm512_load_si512(kSecond.data());
+    alignas(64) static constexpr std::array<uint8_t, 64> kBytes[2] = {PairBytes<kBits>(0),
+                                                                      PairBytes<kBits>(1)};
+    const __m512i index = _mm512_load_si512(kBytes[half].data());
     if constexpr (kBits == 8) {
-      const __m512i codes = _mm512_loadu_si512(strips);
-      *first = _mm512_maskz_permutexvar_epi8(kLowBytes, low, codes);
-      *second = _mm512_maskz_permutexvar_epi8(kLowBytes, high, codes);
+      return _mm512_maskz_permutexvar_epi8(kLowBytes, index, _mm512_loadu_si512(strips));
     } else {
-      const __m512i codes =
-          _mm512_castsi256_si512(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(strips)));
-      *first = Nibbles(_mm512_permutexvar_epi8(low, codes));
-      *second = Nibbles(_mm512_permutexvar_epi8(high, codes));
+      const __m256i codes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(strips));
+      return Nibbles(_mm512_permutexvar_epi8(index, _mm512_castsi256_si512(codes)));
     }
   }
   // The low nibble of even tokens, the high one of odd tokens.

@@ -84,17 +84,26 @@ struct AttendCodesSimd {
     if constexpr (kFetch) {
       for (int b = 0; b < kT; ++b) FetchGrid(call.format, call.ahead[i + b], 16 * g);
     }
+    const uint8_t* codes[kT];
+    const uint8_t* ahead[kT] = {};
+    for (int b = 0; b < kT; ++b) {
+      codes[b] = call.tiles[i + b].codes;
+      if constexpr (kFetch) ahead[b] = call.ahead[i + b].codes;
+    }
+    const int16_t* q = call.q.n + r * call.d;
     for (int j = begin; j < end; j += 4) {
-      typename C::Pair pair[2][kT];
-      for (int b = 0; b < kT; ++b) {
-        if constexpr (kFetch) V::Prefetch(call.ahead[i + b].codes + j * kStrip);
-        C::template LoadPairs<kBits>(call.tiles[i + b].codes + j * kStrip, &pair[0][b],
-                                     &pair[1][b]);
+      if constexpr (kFetch) {
+        for (int b = 0; b < kT; ++b) V::Prefetch(ahead[b] + j * kStrip);
       }
+      // One pair at a time: two would not leave the sums in registers.
       for (int half = 0; half < 2; ++half) {
+        typename C::Pair pair[kT];
+        for (int b = 0; b < kT; ++b) {
+          pair[b] = C::template LoadPair<kBits>(codes[b] + j * kStrip, half);
+        }
         for (int a = 0; a < kR; ++a) {
-          const auto q = C::BroadcastPair(call.q.n + (r + a) * call.d + j + 2 * half);
-          for (int b = 0; b < kT; ++b) acc[a][b] = C::AddProducts(acc[a][b], pair[half][b], q);
+          const auto n = C::BroadcastPair(q + a * call.d + j + 2 * half);
+          for (int b = 0; b < kT; ++b) acc[a][b] = C::AddProducts(acc[a][b], pair[b], n);
         }
       }
     }

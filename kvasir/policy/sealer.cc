@@ -107,11 +107,14 @@ int64_t Sealer::ScratchBytes(int64_t n_open, int head_dim) {
   return std::min(n_open, kMaxSegment) * head_dim * 3 * static_cast<int64_t>(sizeof(float));
 }
 
+bool Sealer::Learns(const Side& side, KvSide kv_side, int head_dim) {
+  return side.coded && side.codec->head_bytes(kv_side, head_dim) > 0;
+}
+
 int64_t Sealer::LeastRun(const Side& side, KvSide kv_side, int head_dim,
                          const Traits& traits) const {
   const auto& known = kv_side == KvSide::kKey ? traits.k : traits.v;
-  const bool learns = side.coded && side.codec->head_bytes(kv_side, head_dim) > 0;
-  return learns && known == nullptr ? (side.rule.first + block_ - 1) / block_ * block_ : 0;
+  return Learns(side, kv_side, head_dim) && known == nullptr ? (side.rule.first + block_ - 1) / block_ * block_ : 0;
 }
 
 std::vector<Sealer::Run> Sealer::ReadyRuns(int64_t n_open, int head_dim,
@@ -144,10 +147,13 @@ Status Sealer::Seal(const Place& place, SegmentList& list) const {
     n_open -= sinks_;
   }
   const int64_t first = list.n_kv() - n_open;
-  Traits traits = {KeptTraits(list, KvSide::kKey), KeptTraits(list, KvSide::kValue)};
+  const int d = list.tail().head_dim();
+  Traits traits;  // looked for only where there can be some: every step comes by here
+  if (Learns(k_, KvSide::kKey, d)) traits.k = KeptTraits(list, KvSide::kKey);
+  if (Learns(v_, KvSide::kValue, d)) traits.v = KeptTraits(list, KvSide::kValue);
   std::vector<std::shared_ptr<const Segment>> made;
   int64_t next = first;
-  for (const Run& run : ReadyRuns(n_open, list.tail().head_dim(), traits)) {
+  for (const Run& run : ReadyRuns(n_open, d, traits)) {
     KVASIR_ASSIGN_OR_RETURN(auto segment, Encoded(place, list, next, run, &traits));
     next += run.n_token;
     if (n_loose == 0) {

@@ -53,6 +53,8 @@ class Sealer {
   struct Traits {
     std::shared_ptr<const HeadTraits> k, v;
   };
+  // Whether a side keeps what it learns of a head: CodedPart::traits.
+  static bool Learns(const Side& side, KvSide kv_side, int head_dim);
   // Tokens that the next run must have, so that a side can learn of its head what it has not yet.
   int64_t LeastRun(const Side& side, KvSide kv_side, int head_dim, const Traits& traits) const;
   // What may seal of `n_open` dense tokens at the end of a list, from the oldest on.
