@@ -19,7 +19,8 @@ void Dot(const float* rows, int n_row, int d, const void* const* tiles, int n_ti
       float lane[16] = {};
       for (int j = 0; j < d; ++j) {
         for (int t = 0; t < 16; ++t) {
-          lane[t] = std::fma(rows[(int64_t{r} * d + j) * 16 + t], ToFloat(tile[j * 16 + t]), lane[t]);
+          lane[t] =
+              std::fma(rows[(int64_t{r} * d + j) * 16 + t], ToFloat(tile[j * 16 + t]), lane[t]);
         }
       }
       for (int h = 0; h < 2; ++h) {

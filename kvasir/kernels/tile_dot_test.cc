@@ -78,8 +78,8 @@ TEST(TileDot, SumsEachHalfOfEveryTile) {
             double sum = 0, magnitude = 0;
             for (int j = 0; j < 64; ++j) {
               for (int t = 8 * h; t < 8 * h + 8; ++t) {
-                const double product = double{c.rows[1 + (r * 64 + j) * 16 + t]} *
-                                       c.k32[1 + (i * 64 + j) * 16 + t];
+                const double product =
+                    double{c.rows[1 + (r * 64 + j) * 16 + t]} * c.k32[1 + (i * 64 + j) * 16 + t];
                 sum += product;
                 magnitude += std::abs(product);
               }
