@@ -104,6 +104,7 @@ Status PolicyRun::Attach(SequenceCache& cache) {
     if (!Watched(layer) || policy_->role(layer, kv_head) != HeadRole::kProtectedOnly) continue;
     cache.set_head_window(layer, kv_head, policy_->streaming_window());
   }
+  cache.set_prefill_mask(policy_->prefill);
   if (!policy_->selects()) return Status::Ok();
   KVASIR_ASSIGN_OR_RETURN(std::unique_ptr<Selector> selector,
                           policy_->NewSelector(resources_.ledger));
@@ -126,6 +127,10 @@ bool PolicyRun::WantsNorms(int layer) const {
   return phase_ == RunPhase::kReplay ? Watched(layer) : tap_.WantsNorms(layer);
 }
 
+int PolicyRun::NormRows(int /*layer*/) const {
+  return phase_ == RunPhase::kReplay ? INT32_MAX : tap_.NormRows();
+}
+
 bool PolicyRun::wants_replay() const {
   return (policy_->needs() & kNeedReplay) != 0 && phase_ == RunPhase::kPrefill && last_chunk_ &&
          CutIsDue();
@@ -146,6 +151,8 @@ Status PolicyRun::Replay(std::span<const TokenId> prompt, ForwardPass& forward,
   const size_t part = std::min<size_t>(kReplayTokens, room - question.size());
   KVASIR_RETURN_IF_ERROR(replay_.Begin(cache, *resources_.ledger));
   const RunPhase phase = std::exchange(phase_, RunPhase::kReplay);
+  // Scores are of all that the prompt's second reading sees.
+  cache.set_prefill_mask(nullptr);
   Status status;
   for (size_t first = 0; status.ok() && first < prompt.size(); first += part) {
     std::vector<TokenId> tokens = question;
@@ -154,6 +161,7 @@ Status PolicyRun::Replay(std::span<const TokenId> prompt, ForwardPass& forward,
     status = ReplayPart(tokens, forward, cache);
   }
   phase_ = phase;
+  cache.set_prefill_mask(policy_->prefill);
   return status;
 }
 
