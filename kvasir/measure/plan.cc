@@ -226,17 +226,18 @@ Result<int64_t> SummaryBytes(const std::shared_ptr<const Model>& model, const st
 }
 
 PlanRow PlanRecipe(const KvPolicy& policy, const PlanBytes& fixed, int64_t summaries,
-                   const MachineSpeed& speed, const PlanOptions& options) {
+                   const MachineSpeed& speed, const PlanOptions& options, int n_thread) {
   PlanRow row;
   row.peak = fixed;
+  row.peak.scratch += policy.prefill_scratch_bytes(options.n_token) * n_thread;
   row.peak.kv = policy.forecast_bytes(options.n_token, options.n_ubatch);
   row.peak.slack = SlackOf(policy, row.peak.kv);
   const int64_t cap = DepthCap(policy, options.n_token);
   row.peak.index =
       SignalBytes(policy, std::min(options.n_token, cap + options.n_ubatch)) + summaries;
   if (policy.renumbers()) {
-    row.peak.index += RopeTable::Bytes(policy.target().shape.head_dim / 2,
-                                       static_cast<int32_t>(options.n_token));
+    row.peak.index +=
+        RopeTable::Bytes(policy.target().shape.head_dim / 2, static_cast<int32_t>(options.n_token));
   }
   row.kv_end = SteadyBytes(policy, options.n_token) +
                SignalBytes(policy, MeanHeld(policy, options.n_token)) + summaries;
@@ -276,7 +277,8 @@ int64_t SteadyBytes(const KvPolicy& policy, int64_t n_token) {
       const bool seals = policy.seals() && shape.window[layer] == 0;
       bytes += SideBytes(policy, KvSide::kKey, held, seals) +
                SideBytes(policy, KvSide::kValue, held, seals);
-      // Positions with holes are written out; turned keys have them twice, and by how much they turn.
+      // Positions with holes are written out; turned keys have them twice, and by how much they
+      // turn.
       if (shape.window[layer] == 0 && held < n_token) {
         bytes += static_cast<double>(held) * sizeof(int32_t) * (policy.renumbers() ? 3 : 1);
       }
@@ -314,7 +316,7 @@ Result<Plan> MakePlan(std::shared_ptr<const Model> model, const PlanOptions& opt
       if ((*policy)->selects()) {
         KVASIR_ASSIGN_OR_RETURN(summaries, SummaryBytes(model, names[i], options, team));
       }
-      row = PlanRecipe(**policy, fixed, summaries, plan.speed, options);
+      row = PlanRecipe(**policy, fixed, summaries, plan.speed, options, team.size());
     } else {
       row.refused = policy.status().message();
     }
