@@ -80,7 +80,7 @@ Status PolicyWorld::Chunk(RunPhase phase, int n, bool last) {
       queries.n_norm = run_->NormRows(layer);
     }
     KVASIR_RETURN_IF_ERROR(cache_->Attend(layer, queries, team_, *workspace_, out.data()));
-    attended_.insert(attended_.end(), out.begin(), out.end());
+    if (keeps_attended_) attended_.insert(attended_.end(), out.begin(), out.end());
     peak_held_ = std::max(peak_held_, n_held());
     KVASIR_RETURN_IF_ERROR(run_->AfterAttend(layer, queries, *cache_));
   }

@@ -55,7 +55,8 @@ class PolicyWorld {
   // Attention of one query over the cache as it is: (n_head, head_dim).
   std::vector<float> Attend(int layer, int token);
 
-  // What attention gave for the chunks that were fed, layer by layer in each.
+  // What attention gave for the chunks that were fed since KeepAttended(), layer by layer in each.
+  void KeepAttended() { keeps_attended_ = true; }
   const std::vector<float>& attended() const { return attended_; }
 
   int n_token() const {
@@ -99,6 +100,7 @@ class PolicyWorld {
   std::unique_ptr<SequenceCache> cache_;
   std::unique_ptr<PolicyRun> run_;
   int64_t peak_held_ = 0;
+  bool keeps_attended_ = false;
   std::vector<float> attended_;
 };
 

@@ -237,6 +237,7 @@ TEST(XAttention, ChoosesByTheKeysAsTheyAreStored) {
         whole(shape, std::string(codec) + " xattention:1", layers),
         part(shape, std::string(codec) + " prefill=xattention(0.9,most=30%)", layers);
     for (PolicyWorld* world : {&plain, &whole, &part}) {
+      world->KeepAttended();
       ASSERT_TRUE(world->Prefill(1000, 256).ok()) << codec;
     }
     EXPECT_EQ(whole.attended(), plain.attended()) << codec;
@@ -250,6 +251,7 @@ TEST(XAttention, KnowsTokensThatAForgottenTailLeftBehind) {
   const auto layers = RandomLayers(shape, 900, 10);
   PolicyWorld fresh(shape, "exact xattention:0.5", layers),
       rewound(shape, "exact xattention:0.5", layers);
+  for (PolicyWorld* world : {&fresh, &rewound}) world->KeepAttended();
   ASSERT_TRUE(fresh.Prefill(384, 384).ok());
   ASSERT_TRUE(fresh.Prefill(200, 200).ok());
   ASSERT_TRUE(rewound.Prefill(384, 384).ok());
@@ -257,6 +259,7 @@ TEST(XAttention, KnowsTokensThatAForgottenTailLeftBehind) {
   ASSERT_TRUE(rewound.Rewind(384).ok());
   ASSERT_TRUE(rewound.Prefill(200, 200).ok());
   const size_t n = 200 * 4 * 64;
+  ASSERT_EQ(fresh.attended().size(), (384 + 200) * 4 * 64u);
   EXPECT_TRUE(
       std::equal(fresh.attended().end() - n, fresh.attended().end(), rewound.attended().end() - n));
 }
@@ -352,7 +355,10 @@ TEST(PrefillRecipes, WindowScoresAreThoseOfEverythingThatIsHeld) {
   const auto layers = RandomLayers(shape, 900, 11);
   PolicyWorld plain(shape, "snapkv(200,window=24)", layers);
   PolicyWorld sparse(shape, "snapkv(200,window=24) xattention(0.5,most=20%)", layers);
-  for (PolicyWorld* world : {&plain, &sparse}) ASSERT_TRUE(world->Prefill(900, 256).ok());
+  for (PolicyWorld* world : {&plain, &sparse}) {
+    world->KeepAttended();
+    ASSERT_TRUE(world->Prefill(900, 256).ok());
+  }
   EXPECT_NE(sparse.attended(), plain.attended());
   for (int kv_head = 0; kv_head < 2; ++kv_head) {
     EXPECT_EQ(sparse.Kept(0, kv_head), plain.Kept(0, kv_head));
