@@ -136,6 +136,10 @@ void PrintTimings(const GenerateResult& result) {
   fmt::print(stderr, "decode {} tokens, {:.2f} s, {:.1f} tokens/s; ended by {}\n", n_token,
              result.decode_seconds, Rate(n_token, result.decode_seconds),
              FinishReasonName(result.finish));
+  if (result.prefill_share < 1) {
+    fmt::print(stderr, "prompt attention read {:.1f} % of the tokens that it may leave out\n",
+               100 * result.prefill_share);
+  }
   fmt::print(stderr, "kv {}\n", FormatBytes(result.kv_bytes));
   if (!result.cache_note.empty()) fmt::print(stderr, "cache: {}\n", result.cache_note);
 }

@@ -75,7 +75,10 @@ struct GenerateResult {
   int64_t n_cached = 0;     // of these, not computed again
   double prefill_seconds = 0;
   double decode_seconds = 0;
-  int64_t kv_bytes = 0;         // held by the session at the end
+  int64_t kv_bytes = 0;  // held by the session at the end
+  // With prefill= in the recipe: of the tokens that the prompt's queries may leave out, the share
+  // that they read, over all query heads; else 1.
+  double prefill_share = 1;
   int64_t n_turns_dropped = 0;  // of GenerateOptions::turns, the first ones
   // Why a shorter prefix was reused than the texts share, and what was dropped; empty when nothing
   // was lost.

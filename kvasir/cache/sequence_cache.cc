@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <cassert>
-#include <mutex>
+
+#include "kvasir/cache/first_error.h"
+#include "kvasir/cache/sparse_prefill.h"
 
 namespace kvasir {
 namespace {
@@ -13,24 +15,6 @@ namespace {
 constexpr int64_t kWindowSeal = 4 * kTileTokens;
 // Enough for threads to end together, though some may be slower than others.
 constexpr int64_t kTasksPerThread = 8;
-
-// Keeps the error of the lowest task, so that what is reported does not depend on timing.
-class FirstError {
- public:
-  void Set(int64_t task, Status status) {
-    std::lock_guard lock(mutex_);
-    if (status_.ok() || task < task_) {
-      task_ = task;
-      status_ = std::move(status);
-    }
-  }
-  Status Take() { return std::move(status_); }
-
- private:
-  std::mutex mutex_;
-  int64_t task_ = 0;
-  Status status_;
-};
 
 // The list has lost tokens from its end. What a page holds bounds what it is chosen for: pages that
 // lost some are summarised anew, so that a rewind leaves no trace.
@@ -56,6 +40,7 @@ Result<std::unique_ptr<AttendWorkspace>> AttendWorkspace::Create(const CacheShap
     workspace->threads_.push_back(std::make_unique<AttendScratch>(shape.head_dim));
   }
   workspace->ranges_.resize(static_cast<size_t>(n_thread));
+  workspace->reads_.resize(static_cast<size_t>(n_thread));
   return workspace;
 }
 
@@ -69,6 +54,30 @@ Result<float*> AttendWorkspace::States(int64_t n) {
     states_.resize(static_cast<size_t>(n));
   }
   return states_.data();
+}
+
+Status AttendWorkspace::ReservePrefill(int64_t bytes) {
+  if (bytes <= prefill_bytes_) return Status::Ok();
+  // Contexts grow chunk by chunk.
+  bytes = (std::max(bytes, prefill_bytes_ + prefill_bytes_ / 8) + 63) / 64 * 64;
+  const auto n_thread = static_cast<int64_t>(threads_.size());
+  prefill_charge_.Reset();
+  prefill_ = {};
+  prefill_bytes_ = 0;
+  KVASIR_ASSIGN_OR_RETURN(prefill_charge_,
+                          ByteCharge::Take(ledger_, ByteKind::kScratch, n_thread * bytes));
+  prefill_.resize(static_cast<size_t>(n_thread * bytes));
+  prefill_bytes_ = bytes;
+  return Status::Ok();
+}
+
+PrefillReads AttendWorkspace::prefill_reads() const {
+  PrefillReads sum;
+  for (const PrefillReads& reads : reads_) {
+    sum.read += reads.read;
+    sum.held += reads.held;
+  }
+  return sum;
 }
 
 SequenceCache::SequenceCache(const CacheShape& shape, TileFormat k_format, TileFormat v_format,
@@ -185,6 +194,14 @@ Status SequenceCache::Attend(int layer, const LayerQueries& queries, ThreadTeam&
   const int n_token = static_cast<int>(queries.pos.size());
   if (n_token == 1 && selector_ != nullptr) {
     return AttendSelected(layer, queries, team, workspace, out);
+  }
+  if (n_token > 1 && prefill_mask_ != nullptr && shape_.window[layer] == 0) {
+    const size_t first = static_cast<size_t>(layer) * shape_.n_kv_head, n = shape_.n_kv_head;
+    SparseLayer sparse = {shape_, *prefill_mask_, std::span(lists_).subspan(first, n), {}};
+    if (!head_windows_.empty()) sparse.windows = std::span(head_windows_).subspan(first, n);
+    if (IsNewestChunk(sparse, queries)) {
+      return AttendSparsely(sparse, queries, team, workspace, out);
+    }
   }
   const int group = shape_.group();
   const int block_tokens = std::min(n_token, AttendScratch::kMaxRows / group);
@@ -337,6 +354,7 @@ Result<std::unique_ptr<SequenceCache>> SequenceCache::Fork() const {
     fork->lists_.push_back(std::move(copy));
   }
   fork->head_windows_ = head_windows_;
+  fork->prefill_mask_ = prefill_mask_;
   fork->n_pos_ = n_pos_;
   fork->angle_offset_ = angle_offset_;
   if (selector_ != nullptr) {

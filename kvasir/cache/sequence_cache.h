@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "kvasir/cache/prefill_mask.h"
 #include "kvasir/cache/segment_list.h"
 #include "kvasir/cache/selector.h"
 #include "kvasir/core/byte_ledger.h"
@@ -40,6 +41,8 @@ struct LayerQueries {
   float softcap = 0.0f;
   // (n_token, n_head) receives what VisitWeights needs; null = not wanted.
   RowNorm* norms = nullptr;
+  // Of so many of the newest tokens at least.
+  int n_norm = INT32_MAX;
 };
 
 // Scratch that attention of any sequence of one shape needs, one set per thread.
@@ -55,14 +58,24 @@ class AttendWorkspace {
   }
   // At least n floats, kept between calls. Errors: kOutOfMemory.
   Result<float*> States(int64_t n);
+  // At least `bytes` for every thread, in which a PrefillMask chooses; kept between calls. Errors:
+  // kOutOfMemory.
+  Status ReservePrefill(int64_t bytes);
+  std::byte* prefill(int i) { return prefill_.data() + i * prefill_bytes_; }
+  PrefillReads& reads(int i) { return reads_[i]; }  // of a thread
+  // What masks have chosen so far, in all sequences.
+  PrefillReads prefill_reads() const;
 
  private:
   explicit AttendWorkspace(ByteLedger& ledger) : ledger_(ledger) {}
   ByteLedger& ledger_;
   std::vector<std::unique_ptr<AttendScratch>> threads_;
   std::vector<std::vector<IndexRange>> ranges_;
-  ByteCharge charge_, states_charge_;
+  ByteCharge charge_, states_charge_, prefill_charge_;
   std::vector<float> states_;
+  std::vector<std::byte> prefill_;  // prefill_bytes_ a thread
+  int64_t prefill_bytes_ = 0;
+  std::vector<PrefillReads> reads_;
 };
 
 // One writer at a time. The arena must outlive it.
@@ -79,6 +92,11 @@ class SequenceCache {
   // Restricts what single-token steps read; null = everything. Must be in step with the lists.
   void set_selector(std::unique_ptr<Selector> selector) { selector_ = std::move(selector); }
   Selector* selector() { return selector_.get(); }
+  // Restricts what chunks of several tokens read in layers without a window; null = everything.
+  void set_prefill_mask(std::shared_ptr<const PrefillMask> mask) {
+    prefill_mask_ = std::move(mask);
+  }
+  const std::shared_ptr<const PrefillMask>& prefill_mask() const { return prefill_mask_; }
   // Narrows what queries of a kv head see; tokens stay held until they are evicted.
   void set_head_window(int layer, int kv_head, HeadWindow window);
   // Position the next token takes: the sequence's true length, whatever is held.
@@ -100,7 +118,7 @@ class SequenceCache {
   void Advance(int32_t n_pos);
 
   // out (n_token, n_head, head_dim). The same bits for any thread count and any way of dividing the
-  // tokens into calls.
+  // tokens into calls; with a prefill mask, any way of dividing them at multiples of kPrefillBlock.
   Status Attend(int layer, const LayerQueries& queries, ThreadTeam& team,
                 AttendWorkspace& workspace, float* out) const;
   // Second pass for the query heads of one kv head at tokens [first, first + n) of the queries,
@@ -131,6 +149,7 @@ class SequenceCache {
   std::vector<SegmentList> lists_;
   std::vector<HeadWindow> head_windows_;  // by (layer, kv head); empty = none
   std::unique_ptr<Selector> selector_;
+  std::shared_ptr<const PrefillMask> prefill_mask_;
   int32_t n_pos_ = 0;
   int32_t angle_offset_ = 0;
 };

@@ -271,8 +271,9 @@ Status SessionImpl::Admit(int64_t n_prompt) const {
   KVASIR_RETURN_IF_ERROR(
       shared_->forward->Reserve(std::min<int64_t>(n_prompt, shared_->options.n_ubatch)));
   if (policy.makes_room()) return Status::Ok();
-  const int64_t needed =
-      policy.forecast_bytes(n_prompt, shared_->options.n_ubatch) - cache_->bytes();
+  const int64_t needed = policy.forecast_bytes(n_prompt, shared_->options.n_ubatch) +
+                         policy.prefill_scratch_bytes(n_prompt) * shared_->team.size() -
+                         cache_->bytes();
   if (needed <= shared_->ledger.available()) return Status::Ok();
   return Status::OutOfMemory(fmt::format(
       "a prompt of {} tokens needs {} of KV with --kv {}; {} of {} are free ({}). A smaller format "
@@ -462,7 +463,9 @@ Result<GenerateResult> SessionImpl::Continue(
   Sampler sampler(options.sampling, n_vocab);
   for (TokenId id : prompt) sampler.Accept(id);
   auto start = Clock::now();
+  const PrefillReads before = shared_->forward->workspace().prefill_reads();
   KVASIR_RETURN_IF_ERROR(Prefill(options));
+  result.prefill_share = shared_->forward->workspace().prefill_reads().Since(before).share();
   result.prefill_seconds = SecondsSince(start);
   start = Clock::now();
   KVASIR_RETURN_IF_ERROR(Decode(options, on_token, sampler, &result));

@@ -1,5 +1,7 @@
 #include "kvasir/engine/kv_sequence.h"
 
+#include <algorithm>
+
 #include "kvasir/codecs/reposition.h"
 
 namespace kvasir {
@@ -11,6 +13,12 @@ class BothObservers final : public LayerObserver {
   BothObservers(LayerObserver& first, LayerObserver& second) : first_(first), second_(second) {}
   bool WantsNorms(int layer) const override {
     return first_.WantsNorms(layer) || second_.WantsNorms(layer);
+  }
+  int NormRows(int layer) const override {
+    const auto rows = [&](const LayerObserver& observer) {
+      return observer.WantsNorms(layer) ? observer.NormRows(layer) : 0;
+    };
+    return std::max(rows(first_), rows(second_));
   }
   Status AfterAttend(int layer, const LayerQueries& queries, SequenceCache& cache) override {
     KVASIR_RETURN_IF_ERROR(first_.AfterAttend(layer, queries, cache));

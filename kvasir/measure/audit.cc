@@ -166,6 +166,7 @@ Result<RecipeAudit> Auditor::RunRecipe(const std::string& recipe) {
   auto cost = RunTeacherForced(runtime, policy, text_, comparer, ProgressOf(recipe));
   if (!cost.ok()) return std::move(cost).status().WithContext("--kv " + recipe);
   row.cost = std::move(*cost);
+  row.prefill_reads = runtime.forward().workspace().prefill_reads();
   row.prefill = comparer.prefill();
   row.decode = comparer.decode();
   row.prefill_summary = SummarizeErrors(row.prefill);
@@ -279,6 +280,11 @@ Result<Audit> Auditor::Run() {
   for (const std::string& recipe : options_.recipes) {
     Result<RecipeAudit> row = RunRecipe(recipe);
     if (row.ok()) {
+      if (row->prefill_reads.held > 0) {
+        audit.notes.push_back(fmt::format(
+            "{}: the prompt's queries read {:.1f} % of the tokens that they may leave out", recipe,
+            100 * row->prefill_reads.share()));
+      }
       audit.recipes.push_back(std::move(*row));
     } else {
       // The others' work is not lost for it.

@@ -77,6 +77,8 @@ Json RecipeOf(const Audit& audit, const RecipeAudit& r) {
       {"prompt", ErrorsOf(r.prefill, r.prefill_summary)},
       {"attention_error",
        {{"own_stream", LayersOf(r.stream_error)}, {"exact_queries", LayersOf(r.isolated_error)}}},
+      {"prompt_read_share",
+       r.prefill_reads.held > 0 ? Json(r.prefill_reads.share()) : Json(nullptr)},
       {"cost", CostOf(audit, r.cost)},
       {"tasks", TasksOf(r.recipe, r.tasks)}};
 }

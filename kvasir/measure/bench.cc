@@ -261,6 +261,7 @@ Result<BenchResult> Runner::Run(const BenchCase& bench_case) {
   KVASIR_RETURN_IF_ERROR(Repeat(warm_up, &kv_bytes).status());
 
   std::vector<double> reads;
+  const PrefillReads before = forward_->workspace().prefill_reads();
   const int64_t total = options_.repetitions * bench_case.n_token();
   Report(name, 0, total);
   for (int i = 1; i <= options_.repetitions; ++i) {
@@ -273,6 +274,7 @@ Result<BenchResult> Runner::Run(const BenchCase& bench_case) {
   result.moved_bytes =
       MatrixBytes(*model_, bench_case) + static_cast<double>(ChunkCount(bench_case)) * kv_bytes;
   result.read_rate = Summarize(reads).median;
+  result.prefill_share = forward_->workspace().prefill_reads().Since(before).share();
   return result;
 }
 

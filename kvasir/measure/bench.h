@@ -61,6 +61,8 @@ struct BenchResult {
   // Per repetition: the matrices, and the cache as it is held in the middle, once a chunk.
   double moved_bytes = 0;
   double read_rate = 0;  // bytes per second of plain reads with the same threads; median
+  // Of the tokens that a prefill= part may leave out, what was read; 1 without it.
+  double prefill_share = 1;
 
   std::vector<double> TokenRates() const;  // tokens per second of each repetition
   double MovedRate() const;                // bytes per second at the median time

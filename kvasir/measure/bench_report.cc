@@ -71,7 +71,8 @@ Json Record(const Machine& machine, const BenchedModel& model, const BenchResult
               {"median_ts", rate.median},
               {"moved_gb_s", r.MovedRate() * 1e-9},
               {"read_gb_s", r.read_rate * 1e-9},
-              {"read_share", r.MovedRate() / r.read_rate}};
+              {"read_share", r.MovedRate() / r.read_rate},
+              {"prefill_share", r.prefill_share}};
   if (arrays) {
     row["samples_ns"] = Samples(r.seconds, 1e9);
     row["samples_ts"] = Samples(r.TokenRates(), 1);

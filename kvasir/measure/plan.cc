@@ -229,9 +229,10 @@ Result<int64_t> SummaryBytes(const std::shared_ptr<const Model>& model, const st
 }
 
 PlanRow PlanRecipe(const KvPolicy& policy, const PlanBytes& fixed, int64_t summaries,
-                   const MachineSpeed& speed, const PlanOptions& options) {
+                   const MachineSpeed& speed, const PlanOptions& options, int n_thread) {
   PlanRow row;
   row.peak = fixed;
+  row.peak.scratch += policy.prefill_scratch_bytes(options.n_token) * n_thread;
   row.peak.kv = policy.forecast_bytes(options.n_token, options.n_ubatch);
   row.peak.slack = SlackOf(policy, row.peak.kv);
   const int64_t cap = DepthCap(policy, options.n_token);
@@ -318,7 +319,7 @@ Result<Plan> MakePlan(std::shared_ptr<const Model> model, const PlanOptions& opt
       if ((*policy)->selects()) {
         KVASIR_ASSIGN_OR_RETURN(summaries, SummaryBytes(model, names[i], options, team));
       }
-      row = PlanRecipe(**policy, fixed, summaries, plan.speed, options);
+      row = PlanRecipe(**policy, fixed, summaries, plan.speed, options, team.size());
     } else {
       row.refused = policy.status().message();
     }

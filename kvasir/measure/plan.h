@@ -48,9 +48,9 @@ struct PlanRow {
   double bytes_per_token = 0;  // of a kept token, once sealed
   bool fits = false;           // total() within the limit, or the recipe makes room by itself
   bool makes_room = false;
-  double prefill_seconds = 0;
-  double decode_rate = 0;   // tokens per second behind the prompt
-  bool reads_less = false;  // it selects: decode_rate counts reading all that is held
+  double prefill_seconds = 0;  // a prefill= part is not counted: what it leaves out is not known
+  double decode_rate = 0;      // tokens per second behind the prompt
+  bool reads_less = false;     // it selects: decode_rate counts reading all that is held
 };
 
 // Measured on exact f16 caches with the threads of the team.

@@ -239,7 +239,10 @@ Status ForwardPass::Attention(int layer, SequenceCache& cache, LayerObserver* ob
   queries.pos = pos_;
   queries.scale = s.attn_scale;
   queries.softcap = s.attn_softcap;
-  if (observer != nullptr && observer->WantsNorms(layer)) queries.norms = b.norms.data();
+  if (observer != nullptr && observer->WantsNorms(layer)) {
+    queries.norms = b.norms.data();
+    queries.n_norm = observer->NormRows(layer);
+  }
   KVASIR_RETURN_IF_ERROR(cache.Attend(layer, queries, team_, *workspace_, b.attended.data()));
   if (observer != nullptr) {
     KVASIR_RETURN_IF_ERROR(observer->AfterAttend(layer, queries, cache));

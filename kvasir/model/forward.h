@@ -28,6 +28,8 @@ class LayerObserver {
   virtual ~LayerObserver() = default;
   // Whether AfterAttend wants `queries.norms` filled.
   virtual bool WantsNorms(int layer) const = 0;
+  // Of how many of the chunk's newest tokens: LayerQueries::n_norm.
+  virtual int NormRows(int /*layer*/) const { return INT32_MAX; }
   // The layer's queries, rotated, and its cache, which holds the chunk. May change that layer's
   // lists: later chunks read what it leaves.
   virtual Status AfterAttend(int layer, const LayerQueries& queries, SequenceCache& cache) = 0;

@@ -99,6 +99,12 @@ std::vector<std::string> KvPolicy::Explain() const {
   } else {
     add("values stay {}", dense(v_format_));
   }
+  if (prefill != nullptr) {
+    add("queries of a prompt, in blocks of {}, read what {} chooses of the tokens before them",
+        kPrefillBlock, PartText(PartKind::kPrefill));
+    const int window = scorer != nullptr ? std::max(scorer->window(), this->budget->window()) : 0;
+    if (window > 0) add("the newest {} of every chunk also read all of them, to be scored", window);
+  }
   if (selects()) add("decode steps read what {} chooses", PartText(PartKind::kSelect));
   if (makes_room()) add("when the byte limit is reached: {}", PartText(PartKind::kOverflow));
   return lines;

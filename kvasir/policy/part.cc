@@ -18,8 +18,8 @@ namespace kvasir {
 namespace {
 
 constexpr std::string_view kKindNames[kPartKinds] = {
-    "score",       "reduce",   "shape",    "heads", "budget", "protect", "keep",
-    "disposition", "position", "schedule", "k",     "v",      "select",  "overflow"};
+    "score",    "reduce",   "shape", "heads", "budget",  "protect", "keep",    "disposition",
+    "position", "schedule", "k",     "v",     "prefill", "select",  "overflow"};
 
 bool ParseNumber(std::string_view text, double* value) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), *value);

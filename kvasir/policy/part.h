@@ -29,10 +29,11 @@ enum class PartKind : uint8_t {
   kSchedule,     // when all this happens
   kCodecK,       // number format of sealed keys
   kCodecV,       // number format of sealed values
+  kPrefill,      // what a chunk of the prompt reads of the tokens that are held
   kSelect,       // what a decode step reads of the tokens that are held
   kOverflow,     // where tokens go that do not fit
 };
-inline constexpr int kPartKinds = 14;
+inline constexpr int kPartKinds = 15;
 // The word before '=' in recipe strings: "score", "k", "v", ...
 std::string_view PartKindName(PartKind kind);
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cassert>
 
+#include "kvasir/cache/sparse_prefill.h"
 #include "kvasir/policy/borrowed_parts.h"
 
 namespace kvasir {
@@ -63,6 +64,7 @@ Result<std::shared_ptr<const KvPolicy>> KvPolicy::Compile(const Recipe& recipe,
   policy->target_.shape.window.resize(static_cast<size_t>(target.shape.n_layer), 0);
   KVASIR_RETURN_IF_ERROR(policy->MakeCodecs());
   KVASIR_RETURN_IF_ERROR(policy->MakeOverflow());
+  KVASIR_RETURN_IF_ERROR(policy->MakePrefill());
   KVASIR_RETURN_IF_ERROR(policy->MakeKeeping());
   KVASIR_RETURN_IF_ERROR(policy->CheckTogether());
   if (policy->selects()) {
@@ -149,6 +151,19 @@ Status KvPolicy::MakeOverflow() {
   if (!recipe_.has(PartKind::kOverflow)) return Status::Ok();
   return MakeOne(PartKind::kOverflow, recipe_.parts(PartKind::kOverflow).front(), &needs_,
                  &overflow);
+}
+
+Status KvPolicy::MakePrefill() {
+  if (!recipe_.has(PartKind::kPrefill)) return Status::Ok();
+  const auto& window = target_.shape.window;
+  if (std::count(window.begin(), window.end(), 0) == 0) {
+    return Status::InvalidArgument(
+        fmt::format("recipe: {} has nothing to act on: every layer has a sliding window",
+                    Show(recipe_, PartKind::kPrefill)));
+  }
+  // What it reads is not what scorers see: needs_ are theirs.
+  uint32_t needs = kNeedNothing;
+  return MakeOne(PartKind::kPrefill, recipe_.parts(PartKind::kPrefill).front(), &needs, &prefill);
 }
 
 Status KvPolicy::MakeRoles() {
@@ -266,6 +281,13 @@ Status KvPolicy::CheckTogether() const {
         PartKind::kScore, PartKind::kSchedule,
         "sums over all queries lose their meaning when tokens go before the queries came");
   }
+  if ((needs_ & kNeedColumnSums) != 0 && prefill != nullptr) {
+    const auto* score = FindPart(PartKind::kScore, recipe_.parts(PartKind::kScore).front().name);
+    return refuse((score->needs & kNeedColumnSums) != 0 ? PartKind::kScore : PartKind::kBudget,
+                  PartKind::kPrefill,
+                  "sums over all queries need every attention weight, and a prompt that is read in "
+                  "part has most of them missing");
+  }
   if ((needs_ & kNeedReplay) != 0 && (schedule->each_chunk() || schedule->each_layer())) {
     return refuse(PartKind::kScore, PartKind::kSchedule,
                   "the prompt is seen again only when it is complete");
@@ -316,6 +338,13 @@ int64_t KvPolicy::forecast_bytes(int64_t n_token, int64_t chunk) const {
     }
   }
   return static_cast<int64_t>(bytes);
+}
+
+int64_t KvPolicy::prefill_scratch_bytes(int64_t n_token) const {
+  if (prefill == nullptr) return 0;
+  const int64_t n_tile = (n_token + kTileTokens - 1) / kTileTokens;
+  // It grows by an eighth at least.
+  return PrefillBytes(target_.shape, *prefill, n_token, n_tile) * 9 / 8;
 }
 
 std::string KvPolicy::PartText(PartKind kind) const {

@@ -12,6 +12,7 @@
 #include "kvasir/policy/disposition.h"
 #include "kvasir/policy/keep.h"
 #include "kvasir/policy/overflow.h"
+#include "kvasir/policy/prefill_rule.h"
 #include "kvasir/policy/recipe.h"
 #include "kvasir/policy/schedule.h"
 #include "kvasir/policy/scorer.h"
@@ -59,13 +60,18 @@ class KvPolicy {
   // overflow: payloads, without the slack of slabs.
   int64_t forecast_bytes(int64_t n_token, int64_t chunk) const;
 
+  // Scratch of one thread in which `prefill` chooses; 0 without it.
+  int64_t prefill_scratch_bytes(int64_t n_token) const;
+
   // Formats of the dense tail.
   TileFormat k_format() const { return k_format_; }
   TileFormat v_format() const { return v_format_; }
   // Whether tokens are ever evicted; the parts below are set only then.
   bool evicts() const { return evicts_; }
   // Whether a sequence needs a PolicyRun at all.
-  bool is_passive() const { return !evicts_ && !seals() && !selects() && !makes_room(); }
+  bool is_passive() const {
+    return !evicts_ && !seals() && !selects() && !makes_room() && prefill == nullptr;
+  }
   // Whether cuts close the holes that they leave: PositionPolicy::renumbers.
   bool renumbers() const { return position != nullptr && position->renumbers(); }
   bool drops_turns() const { return overflow != nullptr && overflow->drops_turns(); }
@@ -101,12 +107,14 @@ class KvPolicy {
   std::shared_ptr<const Schedule> schedule;
   std::shared_ptr<const KvCodec> codec_k, codec_v;  // null = dense
   std::shared_ptr<const OverflowRule> overflow;     // null = refuse
+  std::shared_ptr<const PrefillRule> prefill;       // null = prompts read everything
 
  private:
   KvPolicy() = default;
   Status MakeCodecs();
   Status MakeKeeping();
   Status MakeOverflow();
+  Status MakePrefill();
   Status MakeRoles();
   Status CheckTogether() const;
 

@@ -105,6 +105,7 @@ Status PolicyRun::Attach(SequenceCache& cache) {
     if (!Watched(layer) || policy_->role(layer, kv_head) != HeadRole::kProtectedOnly) continue;
     cache.set_head_window(layer, kv_head, policy_->streaming_window());
   }
+  cache.set_prefill_mask(policy_->prefill);
   if (!policy_->selects()) return Status::Ok();
   KVASIR_ASSIGN_OR_RETURN(std::unique_ptr<Selector> selector,
                           policy_->NewSelector(resources_.ledger));
@@ -127,6 +128,10 @@ bool PolicyRun::WantsNorms(int layer) const {
   return phase_ == RunPhase::kReplay ? Watched(layer) : tap_.WantsNorms(layer);
 }
 
+int PolicyRun::NormRows(int /*layer*/) const {
+  return phase_ == RunPhase::kReplay ? INT32_MAX : tap_.NormRows();
+}
+
 bool PolicyRun::wants_replay() const {
   return (policy_->needs() & kNeedReplay) != 0 && phase_ == RunPhase::kPrefill && last_chunk_ &&
          CutIsDue();
@@ -147,6 +152,8 @@ Status PolicyRun::Replay(std::span<const TokenId> prompt, ForwardPass& forward,
   const size_t part = std::min<size_t>(policy_->scorer->replay_part(), room - question.max_size());
   KVASIR_RETURN_IF_ERROR(replay_.Begin(cache, *resources_.ledger));
   const RunPhase phase = std::exchange(phase_, RunPhase::kReplay);
+  // Scores are of all that the prompt's second reading sees.
+  cache.set_prefill_mask(nullptr);
   Status status;
   for (size_t first = 0; status.ok() && first < prompt.size(); first += part) {
     const size_t end = std::min(first + part, prompt.size());
@@ -156,6 +163,7 @@ Status PolicyRun::Replay(std::span<const TokenId> prompt, ForwardPass& forward,
     status = ReplayPart(ReplayText(question, prompt, first, end), forward, cache);
   }
   phase_ = phase;
+  cache.set_prefill_mask(policy_->prefill);
   return status;
 }
 

@@ -46,6 +46,7 @@ class PolicyRun final : public LayerObserver {
   Status Attach(SequenceCache& cache);
   void BeginChunk(RunPhase phase, std::span<const TokenId> tokens, bool last_prefill_chunk);
   bool WantsNorms(int layer) const override;
+  int NormRows(int layer) const override;
   Status AfterAttend(int layer, const LayerQueries& queries, SequenceCache& cache) override;
   // Cuts and seals what is due. Errors: kInvalidArgument when protected tokens alone pass the
   // budget; kOutOfMemory, and then every list is whole, cut or not.

@@ -91,8 +91,12 @@ Status PolicyWorld::Chunk(RunPhase phase, int n, bool last) {
     queries.q = &data.q[static_cast<size_t>(first) * shape_.n_head * shape_.head_dim];
     queries.pos = pos;
     queries.scale = scale_;
-    if (run_->WantsNorms(layer)) queries.norms = norms.data();
+    if (run_->WantsNorms(layer)) {
+      queries.norms = norms.data();
+      queries.n_norm = run_->NormRows(layer);
+    }
     KVASIR_RETURN_IF_ERROR(cache_->Attend(layer, queries, team_, *workspace_, out.data()));
+    if (keeps_attended_) attended_.insert(attended_.end(), out.begin(), out.end());
     peak_held_ = std::max(peak_held_, n_held());
     KVASIR_RETURN_IF_ERROR(run_->AfterAttend(layer, queries, *cache_));
   }

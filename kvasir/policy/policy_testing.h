@@ -61,6 +61,10 @@ class PolicyWorld {
   // Attention of one query over the cache as it is: (n_head, head_dim).
   std::vector<float> Attend(int layer, int token);
 
+  // What attention gave for the chunks that were fed since KeepAttended(), layer by layer in each.
+  void KeepAttended() { keeps_attended_ = true; }
+  const std::vector<float>& attended() const { return attended_; }
+
   int n_token() const {
     return static_cast<int>(layers_[0].q.size() / (shape_.n_head * shape_.head_dim));
   }
@@ -102,6 +106,8 @@ class PolicyWorld {
   std::unique_ptr<SequenceCache> cache_;
   std::unique_ptr<PolicyRun> run_;
   int64_t peak_held_ = 0;
+  bool keeps_attended_ = false;
+  std::vector<float> attended_;
 };
 
 }  // namespace kvasir

@@ -38,6 +38,8 @@ class SignalTap {
   SignalTap& operator=(SignalTap&&) = default;
 
   bool WantsNorms(int layer) const;
+  // Of how many of a chunk's newest queries.
+  int NormRows() const { return column_sums_ ? INT32_MAX : window_; }
   // After the layer's attention; the cache holds the chunk. Errors: kOutOfMemory.
   Status Observe(int layer, const LayerQueries& queries, const SequenceCache& cache,
                  ThreadTeam& team, AttendWorkspace& workspace);
