@@ -82,11 +82,16 @@ class PrefillMask {
                         std::span<uint8_t> chosen) const = 0;
 };
 
-// How much of what could be left out was read, in tokens, over blocks and query heads.
-struct PrefillReads {
+// How much of what could be left out was read, in tokens: over blocks and query heads of a prompt,
+// over steps and kv heads of what is generated.
+struct TokenReads {
   int64_t read = 0;
   int64_t held = 0;
-  PrefillReads Since(const PrefillReads& before) const {
+  void Add(int64_t n_read, int64_t n_held) {
+    read += n_read;
+    held += n_held;
+  }
+  TokenReads Since(const TokenReads& before) const {
     return {read - before.read, held - before.held};
   }
   // 1 where there was nothing to leave out.

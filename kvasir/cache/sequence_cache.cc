@@ -71,14 +71,13 @@ Status AttendWorkspace::ReservePrefill(int64_t bytes) {
   return Status::Ok();
 }
 
-PrefillReads AttendWorkspace::prefill_reads() const {
-  PrefillReads sum;
-  for (const PrefillReads& reads : reads_) {
-    sum.read += reads.read;
-    sum.held += reads.held;
-  }
+TokenReads AttendWorkspace::Sum(TokenReads Reads::*of) const {
+  TokenReads sum;
+  for (const Reads& reads : reads_) sum.Add((reads.*of).read, (reads.*of).held);
   return sum;
 }
+TokenReads AttendWorkspace::prefill_reads() const { return Sum(&Reads::prefill); }
+TokenReads AttendWorkspace::step_reads() const { return Sum(&Reads::steps); }
 
 SequenceCache::SequenceCache(const CacheShape& shape, TileFormat k_format, TileFormat v_format,
                              SlabArena& arena)
@@ -284,8 +283,12 @@ Status SequenceCache::AttendSelected(int layer, const LayerQueries& queries, Thr
     if (!chosen.ok()) {
       status = std::move(chosen).status();
     } else if (*chosen) {
+      int64_t n_read = 0;
+      for (const IndexRange& range : ranges) n_read += range.end - range.begin;
+      workspace.step_reads(thread).Add(n_read, held.n_kv());
       status = held.AttendRanges(block.rows, ranges, scratch, states);
     } else {
+      workspace.step_reads(thread).Add(held.n_kv(), held.n_kv());
       status = held.Attend(block.rows, scratch, states);
     }
     if (!status.ok()) return error.Set(task, std::move(status));

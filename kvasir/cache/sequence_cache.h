@@ -62,9 +62,11 @@ class AttendWorkspace {
   // kOutOfMemory.
   Status ReservePrefill(int64_t bytes);
   std::byte* prefill(int i) { return prefill_.data() + i * prefill_bytes_; }
-  PrefillReads& reads(int i) { return reads_[i]; }  // of a thread
-  // What masks have chosen so far, in all sequences.
-  PrefillReads prefill_reads() const;
+  TokenReads& prefill_reads(int i) { return reads_[i].prefill; }  // of a thread
+  TokenReads& step_reads(int i) { return reads_[i].steps; }
+  // What masks, and selectors, have chosen so far, in all sequences.
+  TokenReads prefill_reads() const;
+  TokenReads step_reads() const;
 
  private:
   explicit AttendWorkspace(ByteLedger& ledger) : ledger_(ledger) {}
@@ -75,7 +77,11 @@ class AttendWorkspace {
   std::vector<float> states_;
   std::vector<std::byte> prefill_;  // prefill_bytes_ a thread
   int64_t prefill_bytes_ = 0;
-  std::vector<PrefillReads> reads_;
+  struct Reads {
+    TokenReads prefill, steps;
+  };
+  TokenReads Sum(TokenReads Reads::*of) const;
+  std::vector<Reads> reads_;  // by thread
 };
 
 // One writer at a time. The arena must outlive it.

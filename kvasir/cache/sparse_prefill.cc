@@ -131,8 +131,7 @@ Status SparseChunk::Block(const Task& task, int thread) const {
     if (!chosen.empty()) {
       of_head = chosen.subspan(static_cast<size_t>(h * n_unit), static_cast<size_t>(n_unit));
       const int64_t n_read = std::count(of_head.begin(), of_head.end(), uint8_t{1});
-      workspace_.reads(thread).read += n_read * layer_.mask.unit_tokens();
-      workspace_.reads(thread).held += n_before;
+      workspace_.prefill_reads(thread).Add(n_read * layer_.mask.unit_tokens(), n_before);
       if (n_read == n_unit) of_head = {};
     }
     for (int done = 0; done < task.n_token; done += AttendScratch::kMaxRows) {

@@ -463,7 +463,7 @@ Result<GenerateResult> SessionImpl::Continue(
   Sampler sampler(options.sampling, n_vocab);
   for (TokenId id : prompt) sampler.Accept(id);
   auto start = Clock::now();
-  const PrefillReads before = shared_->forward->workspace().prefill_reads();
+  const TokenReads before = shared_->forward->workspace().prefill_reads();
   KVASIR_RETURN_IF_ERROR(Prefill(options));
   result.prefill_share = shared_->forward->workspace().prefill_reads().Since(before).share();
   result.prefill_seconds = SecondsSince(start);

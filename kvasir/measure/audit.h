@@ -42,7 +42,7 @@ struct RecipeAudit {
   std::string parts;                     // canonical text
   std::vector<std::string> baseline_of;  // empty for a recipe that was asked for
   bool cuts_in_decode = false;           // whether generated tokens are evicted too
-  PrefillReads prefill_reads;            // what a prefill= part made of the prompt
+  TokenReads prefill_reads;            // what a prefill= part made of the prompt
   StreamCost cost;
   PositionErrors prefill, decode;
   ErrorSummary prefill_summary, decode_summary;

@@ -261,7 +261,8 @@ Result<BenchResult> Runner::Run(const BenchCase& bench_case) {
   KVASIR_RETURN_IF_ERROR(Repeat(warm_up, &kv_bytes).status());
 
   std::vector<double> reads;
-  const PrefillReads before = forward_->workspace().prefill_reads();
+  AttendWorkspace& workspace = forward_->workspace();
+  const TokenReads before = workspace.prefill_reads(), steps_before = workspace.step_reads();
   const int64_t total = options_.repetitions * bench_case.n_token();
   Report(name, 0, total);
   for (int i = 1; i <= options_.repetitions; ++i) {
@@ -271,10 +272,11 @@ Result<BenchResult> Runner::Run(const BenchCase& bench_case) {
     reads.push_back(meter_.Read(*team_));
     Report(name, i * bench_case.n_token(), total);
   }
-  result.moved_bytes =
-      MatrixBytes(*model_, bench_case) + static_cast<double>(ChunkCount(bench_case)) * kv_bytes;
+  result.step_share = workspace.step_reads().Since(steps_before).share();
+  result.moved_bytes = MatrixBytes(*model_, bench_case) +
+                       static_cast<double>(ChunkCount(bench_case)) * kv_bytes * result.step_share;
   result.read_rate = Summarize(reads).median;
-  result.prefill_share = forward_->workspace().prefill_reads().Since(before).share();
+  result.prefill_share = workspace.prefill_reads().Since(before).share();
   return result;
 }
 

@@ -58,11 +58,13 @@ struct BenchResult {
   BenchCase bench_case = {};  // n_thread resolved
   BenchFill fill = BenchFill::kPrefill;
   std::vector<double> seconds = {};  // per repetition
-  // Per repetition: the matrices, and the cache as it is held in the middle, once a chunk.
+  // Per repetition: the matrices, and once a chunk what is read of the cache as it is held in the
+  // middle. Summaries that a selector looks through are left out.
   double moved_bytes = 0;
   double read_rate = 0;  // bytes per second of plain reads with the same threads; median
   // Of the tokens that a prefill= part may leave out, what was read; 1 without it.
   double prefill_share = 1;
+  double step_share = 1;  // of the tokens held, what generation read; 1 without select=
 
   std::vector<double> TokenRates() const;  // tokens per second of each repetition
   double MovedRate() const;                // bytes per second at the median time

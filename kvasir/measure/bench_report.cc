@@ -72,7 +72,8 @@ Json Record(const Machine& machine, const BenchedModel& model, const BenchResult
               {"moved_gb_s", r.MovedRate() * 1e-9},
               {"read_gb_s", r.read_rate * 1e-9},
               {"read_share", r.MovedRate() / r.read_rate},
-              {"prefill_share", r.prefill_share}};
+              {"prefill_share", r.prefill_share},
+              {"step_share", r.step_share}};
   if (arrays) {
     row["samples_ns"] = Samples(r.seconds, 1e9);
     row["samples_ts"] = Samples(r.TokenRates(), 1);
@@ -173,7 +174,7 @@ std::string BenchReport::Row(const BenchedModel& model, const BenchResult& resul
 std::string BenchReport::End() const {
   switch (format_) {
     case ReportFormat::kMarkdown:
-      return "\nGB/s: matrices and the whole cache once a chunk, at the median time; of read: its "
+      return "\nGB/s: matrices, and what is read of the cache once a chunk, at the median time; of read: its "
              "share of plain reads, which took turns with the runs; "
              "*: depth filled with random keys and values\n";
     case ReportFormat::kCsv: return {};
