@@ -2,6 +2,7 @@
 //
 //   peers --kvasir build/kvasir --llama-bench PATH --ik-llama-bench PATH -m MODEL,... [-d 0,4096]
 //         [--kv exact --kv quest:64] [--peer-kv f16,q8_0] [-o SAMPLES.json] [--plot GROWTH.svg]
+//         [--plot-memory MEMORY.svg]
 //
 // Programs take turns (A B C, A B C, ...), so that what else the machine does meets all of them;
 // a ratio compares runs of the same round. Each peer runs at its best: flash attention on, and
@@ -18,8 +19,10 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -45,7 +48,7 @@ struct Args {
   int64_t n_round = 3;
   std::vector<std::string> kv = {"exact"}, peer_kv = {"f16"};
   std::string fill = "random";
-  std::string json, plot;
+  std::string json, plot, plot_memory;
 };
 
 std::vector<cli::Option> Options(Args& args) {
@@ -91,6 +94,10 @@ std::vector<cli::Option> Options(Args& args) {
        .metavar = "FILE",
        .help = "SVG of the time of a generated token against the depth, of the first model",
        .target = &args.plot},
+      {.names = {"--plot-memory"},
+       .metavar = "FILE",
+       .help = "SVG of this program's cache, in bytes, against the depth, of the first model",
+       .target = &args.plot_memory},
   };
 }
 
@@ -165,19 +172,24 @@ Result<std::string> Output(const std::vector<std::string>& words) {
   return text;
 }
 
-// Tokens per second by the row's name.
-Result<std::map<std::string, double>> Rates(const std::string& text, int64_t depth) {
+struct Sample {
+  double rate = 0;      // tokens per second
+  double kv_bytes = 0;  // of the cache; 0 where the program does not say
+};
+
+// By the row's name.
+Result<std::map<std::string, Sample>> SamplesOf(const std::string& text, int64_t depth) {
   const Json rows = Json::parse(text, nullptr, /*allow_exceptions=*/false);
   if (!rows.is_array()) return Status::Corruption("expected a JSON array of rows");
-  std::map<std::string, double> rates;
+  std::map<std::string, Sample> samples;
   for (const Json& row : rows) {
     const int64_t n_gen = row.value("n_gen", int64_t{0});
     const BenchCase c = {.n_prompt = n_gen > 0 ? 0 : row.value("n_prompt", int64_t{0}),
                          .n_gen = n_gen,
                          .depth = depth};
-    rates[BenchCaseName(c)] = row.value("avg_ts", 0.0);
+    samples[BenchCaseName(c)] = {row.value("avg_ts", 0.0), row.value("kv_bytes", 0.0)};
   }
-  return rates;
+  return samples;
 }
 
 // Rates per round by the program's label; a peer may lack a test.
@@ -193,11 +205,13 @@ std::vector<double> Ratios(const std::vector<double>& ours, const std::vector<do
 
 // What each of our caches comes to beside each peer.
 Json Describe(const std::vector<Program>& programs, const std::string& model,
-              const std::string& test, int64_t depth, const Samples& samples) {
+              const std::string& test, int64_t depth, const Samples& samples,
+              const std::map<std::string, double>& kv_bytes) {
   Json row = {{"model", std::filesystem::path(model).filename().string()},
               {"test", test},
               {"depth", depth},
-              {"samples_ts", samples}};
+              {"samples_ts", samples},
+              {"kv_bytes", kv_bytes}};
   for (const Program& ours : programs) {
     for (const Program& peer : programs) {
       const auto a = samples.find(ours.label()), b = samples.find(peer.label());
@@ -248,26 +262,47 @@ void PrintRow(const std::vector<Program>& programs, const Json& row) {
   std::fflush(stdout);
 }
 
-// Milliseconds of a generated token by depth, a line a program.
-std::string GrowthPlot(const std::vector<Program>& programs, const Json& rows) {
-  Plot plot = {.title = "Time of a generated token",
-               .x = {.label = "tokens held", .from_zero = true},
-               .y = {.label = "ms", .from_zero = true}};
+// Something of generation by depth, a line a program.
+//   value  of a row and a program's label; nothing where it is not known
+std::string GrowthPlot(
+    const std::vector<Program>& programs, const Json& rows, Plot plot,
+    const std::function<std::optional<double>(const Json& row, const std::string& label)>& value) {
   for (const Program& program : programs) {
     PlotSeries series = {.name = program.label(), .mark = Mark::kLineAndPoints};
     for (const Json& row : rows) {
-      const auto samples = row["samples_ts"].get<Samples>();
-      const auto at = samples.find(program.label());
-      if (row["model"] != rows.front()["model"] || at == samples.end() ||
+      if (row["model"] != rows.front()["model"] ||
           !row["test"].get<std::string>().starts_with("tg")) {
         continue;
       }
+      const std::optional<double> y = value(row, program.label());
+      if (!y) continue;
       series.x.push_back(row["depth"].get<double>());
-      series.y.push_back(1e3 / Summarize(at->second).median);
+      series.y.push_back(*y);
     }
-    plot.series.push_back(std::move(series));
+    if (!series.x.empty()) plot.series.push_back(std::move(series));
   }
   return PlotSvg(plot);
+}
+
+std::string TimePlot(const std::vector<Program>& programs, const Json& rows) {
+  const Plot plot = {.title = "Time of a generated token",
+                     .x = {.label = "tokens held", .from_zero = true},
+                     .y = {.label = "ms", .from_zero = true}};
+  return GrowthPlot(programs, rows, plot, [](const Json& row, const std::string& label) {
+    const auto samples = row["samples_ts"].get<Samples>();
+    const auto at = samples.find(label);
+    return at == samples.end() ? std::nullopt : std::optional(1e3 / Summarize(at->second).median);
+  });
+}
+
+std::string MemoryPlot(const std::vector<Program>& programs, const Json& rows) {
+  const Plot plot = {.title = "Keys, values and summaries",
+                     .x = {.label = "tokens held", .from_zero = true},
+                     .y = {.label = "MiB", .from_zero = true}};
+  return GrowthPlot(programs, rows, plot, [](const Json& row, const std::string& label) {
+    const double bytes = row["kv_bytes"].value(label, 0.0);
+    return bytes > 0 ? std::optional(bytes / (1 << 20)) : std::nullopt;
+  });
 }
 
 Status WriteText(const std::string& path, const std::string& text) {
@@ -280,6 +315,7 @@ Status WriteText(const std::string& path, const std::string& text) {
 Status Compare(const Args& args, const std::vector<Program>& programs, const std::string& model,
                int64_t depth, Json& report) {
   std::map<std::string, Samples> tests;
+  std::map<std::string, std::map<std::string, double>> kv_bytes;  // by test and label
   for (int64_t round = 1; round <= args.n_round; ++round) {
     for (const Program& program : programs) {
       fmt::print(stderr, "{}, depth {}, round {} of {}: {}\n", model, depth, round, args.n_round,
@@ -287,12 +323,15 @@ Status Compare(const Args& args, const std::vector<Program>& programs, const std
       const std::vector<std::string> words = CommandLine(program, args, model, depth);
       if (program.name == "ik_llama.cpp" && depth > 0 && args.n_gen == 0) continue;
       KVASIR_ASSIGN_OR_RETURN(const std::string text, Output(words));
-      KVASIR_ASSIGN_OR_RETURN(const auto rates, Rates(text, depth));
-      for (const auto& [test, rate] : rates) tests[test][program.label()].push_back(rate);
+      KVASIR_ASSIGN_OR_RETURN(const auto samples, SamplesOf(text, depth));
+      for (const auto& [test, sample] : samples) {
+        tests[test][program.label()].push_back(sample.rate);
+        if (sample.kv_bytes > 0) kv_bytes[test][program.label()] = sample.kv_bytes;
+      }
     }
   }
   for (const auto& [test, samples] : tests) {
-    report["rows"].push_back(Describe(programs, model, test, depth, samples));
+    report["rows"].push_back(Describe(programs, model, test, depth, samples, kv_bytes[test]));
     PrintRow(programs, report["rows"].back());
   }
   return Status::Ok();
@@ -319,8 +358,11 @@ Status Run(std::span<const std::string> words) {
     }
   }
   if (!args.json.empty()) KVASIR_RETURN_IF_ERROR(WriteText(args.json, report.dump(1)));
-  if (args.plot.empty()) return Status::Ok();
-  return WriteText(args.plot, GrowthPlot(programs, report["rows"]));
+  if (!args.plot.empty()) {
+    KVASIR_RETURN_IF_ERROR(WriteText(args.plot, TimePlot(programs, report["rows"])));
+  }
+  if (args.plot_memory.empty()) return Status::Ok();
+  return WriteText(args.plot_memory, MemoryPlot(programs, report["rows"]));
 }
 
 }  // namespace

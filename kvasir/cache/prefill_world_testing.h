@@ -48,7 +48,7 @@ class PrefillWorld {
   // nothing.
   std::vector<double> Define(const PrefillMarks& marks, int unit_tokens) const;
   const PrefillMarks& marks() const { return marks_; }  // of the last Read
-  TokenReads reads() const { return reads_; }         // of the last Read
+  TokenReads reads() const { return reads_; }           // of the last Read
   int64_t scratch_bytes() const { return scratch_bytes_; }
 
   const CacheShape& shape() const { return shape_; }

@@ -218,19 +218,19 @@ TEST(SegmentList, RangesTogetherGiveTheBitsOfRangesOneByOne) {
     for (int begin = 0; begin < n_sealed;) {
       const int n = std::min<int>(1 + rng() % 200, n_sealed - begin);
       const bool has_bias = round % 2 == 1 && rng() % 2 == 0;
-      auto segment = MakeDenseSegment(
-          list.tail().layout(), runner.arena(), std::span(data.pos).subspan(begin, n),
-          &k[begin * 64], &v[begin * 64],
-          has_bias ? std::span(bias).subspan(begin, n) : std::span<const float>());
+      auto segment =
+          MakeDenseSegment(list.tail().layout(), runner.arena(),
+                           std::span(data.pos).subspan(begin, n), &k[begin * 64], &v[begin * 64],
+                           has_bias ? std::span(bias).subspan(begin, n) : std::span<const float>());
       ASSERT_TRUE(segment.ok());
       sealed.push_back(*segment);
       begin += n;
     }
     list.Truncate(0);
     list.ReplaceSealed(sealed);
-    ASSERT_TRUE(list.Append(std::span(data.pos).subspan(n_sealed), &k[n_sealed * 64],
-                            &v[n_sealed * 64], 64)
-                    .ok());
+    ASSERT_TRUE(
+        list.Append(std::span(data.pos).subspan(n_sealed), &k[n_sealed * 64], &v[n_sealed * 64], 64)
+            .ok());
     std::vector<IndexRange> ranges;
     for (int64_t at = rng() % 20; at < 900;) {
       const int64_t end = std::min<int64_t>(900, at + 1 + rng() % (round % 3 == 0 ? 200 : 24));
@@ -238,8 +238,12 @@ TEST(SegmentList, RangesTogetherGiveTheBitsOfRangesOneByOne) {
       at = end + rng() % 60;
     }
     const std::vector<int32_t> pos(4, round % 4 == 0 ? 450 : 899);
-    const QueryRows rows = {.q = data.q.data(), .pos = pos.data(), .n_row = 4, .head_dim = 64,
-                            .pos_min = pos[0], .pos_max = pos[0],
+    const QueryRows rows = {.q = data.q.data(),
+                            .pos = pos.data(),
+                            .n_row = 4,
+                            .head_dim = 64,
+                            .pos_min = pos[0],
+                            .pos_max = pos[0],
                             .window = round % 5 == 0 ? 333 : 0};
     AttendScratch scratch(64);
     std::vector<float> together(StateFloats(4, 64)), apart(together.size());

@@ -272,6 +272,7 @@ Result<BenchResult> Runner::Run(const BenchCase& bench_case) {
     reads.push_back(meter_.Read(*team_));
     Report(name, i * bench_case.n_token(), total);
   }
+  result.kv_bytes = kv_bytes;
   result.step_share = workspace.step_reads().Since(steps_before).share();
   result.moved_bytes = MatrixBytes(*model_, bench_case) +
                        static_cast<double>(ChunkCount(bench_case)) * kv_bytes * result.step_share;

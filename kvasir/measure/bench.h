@@ -61,6 +61,7 @@ struct BenchResult {
   // Per repetition: the matrices, and once a chunk what is read of the cache as it is held in the
   // middle. Summaries that a selector looks through are left out.
   double moved_bytes = 0;
+  double kv_bytes = 0;   // of the cache and its summaries, as held in the middle
   double read_rate = 0;  // bytes per second of plain reads with the same threads; median
   // Of the tokens that a prefill= part may leave out, what was read; 1 without it.
   double prefill_share = 1;

@@ -69,6 +69,7 @@ Json Record(const Machine& machine, const BenchedModel& model, const BenchResult
               {"avg_ts", rate.mean},
               {"stddev_ts", rate.stddev},
               {"median_ts", rate.median},
+              {"kv_bytes", r.kv_bytes},
               {"moved_gb_s", r.MovedRate() * 1e-9},
               {"read_gb_s", r.read_rate * 1e-9},
               {"read_share", r.MovedRate() / r.read_rate},
@@ -174,7 +175,8 @@ std::string BenchReport::Row(const BenchedModel& model, const BenchResult& resul
 std::string BenchReport::End() const {
   switch (format_) {
     case ReportFormat::kMarkdown:
-      return "\nGB/s: matrices, and what is read of the cache once a chunk, at the median time; of read: its "
+      return "\nGB/s: matrices, and what is read of the cache once a chunk, at the median time; of "
+             "read: its "
              "share of plain reads, which took turns with the runs; "
              "*: depth filled with random keys and values\n";
     case ReportFormat::kCsv: return {};

@@ -114,7 +114,9 @@ bool Sealer::Learns(const Side& side, KvSide kv_side, int head_dim) {
 int64_t Sealer::LeastRun(const Side& side, KvSide kv_side, int head_dim,
                          const Traits& traits) const {
   const auto& known = kv_side == KvSide::kKey ? traits.k : traits.v;
-  return Learns(side, kv_side, head_dim) && known == nullptr ? (side.rule.first + block_ - 1) / block_ * block_ : 0;
+  return Learns(side, kv_side, head_dim) && known == nullptr
+             ? (side.rule.first + block_ - 1) / block_ * block_
+             : 0;
 }
 
 std::vector<Sealer::Run> Sealer::ReadyRuns(int64_t n_open, int head_dim,
