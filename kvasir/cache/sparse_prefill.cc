@@ -1,6 +1,7 @@
 #include "kvasir/cache/sparse_prefill.h"
 
 #include <algorithm>
+#include <vector>
 
 #include "kvasir/cache/first_error.h"
 #include "kvasir/cache/key_tiles.h"
@@ -17,6 +18,23 @@ struct Task {
 // Lays out a call's room: the marks, then what the mask takes.
 std::span<uint8_t> LayMarks(PrefillRoom& room, int64_t n_head, int64_t n_unit) {
   return room.Take<uint8_t>(n_head * n_unit);
+}
+
+// What is read: the chosen units of the tokens before the block, then those from n_before to `end`.
+void FillRanges(std::span<const uint8_t> chosen, int64_t unit_tokens, int64_t n_before, int64_t end,
+                std::vector<IndexRange>* ranges) {
+  const auto add = [&](IndexRange range) {
+    if (!ranges->empty() && ranges->back().end == range.begin) {
+      ranges->back().end = range.end;
+    } else {
+      ranges->push_back(range);
+    }
+  };
+  for (size_t u = 0; u < chosen.size(); ++u) {
+    const auto begin = static_cast<int64_t>(u) * unit_tokens;
+    if (chosen[u] != 0) add({begin, begin + unit_tokens});
+  }
+  add({n_before, end});
 }
 
 class SparseChunk {
@@ -46,9 +64,6 @@ class SparseChunk {
               std::span<const uint8_t> chosen, int thread) const;
   QueryRows Gather(const Task& task, int head, int first_token, int n_token,
                    AttendScratch& scratch) const;
-  Status Ranges(const SegmentList& held, const QueryRows& rows, int64_t n_before, int64_t end,
-                std::span<const uint8_t> chosen, AttendScratch& scratch,
-                const StateView& states) const;
   // `first` is a token of the chunk, `head` a query head of the layer.
   void PutNorms(const StateView& states, int64_t first, int head) const;
 
@@ -168,26 +183,6 @@ QueryRows SparseChunk::Gather(const Task& task, int head, int first_token, int n
   return rows;
 }
 
-Status SparseChunk::Ranges(const SegmentList& held, const QueryRows& rows, int64_t n_before,
-                           int64_t end, std::span<const uint8_t> chosen, AttendScratch& scratch,
-                           const StateView& states) const {
-  const int64_t unit = layer_.mask.unit_tokens();
-  const auto n_unit = static_cast<int64_t>(chosen.size());
-  for (int64_t u = 0; u < n_unit;) {
-    if (chosen[u] == 0) {
-      ++u;
-      continue;
-    }
-    const int64_t from = u;
-    while (u < n_unit && chosen[u] != 0) ++u;
-    if (u == n_unit) {  // runs on into the block
-      return held.AttendRange(rows, from * unit, end, scratch, states);
-    }
-    KVASIR_RETURN_IF_ERROR(held.AttendRange(rows, from * unit, u * unit, scratch, states));
-  }
-  return held.AttendRange(rows, n_before, end, scratch, states);
-}
-
 Status SparseChunk::Rows(const Task& task, int head, int first_token, int n_rows, int64_t n_before,
                          std::span<const uint8_t> chosen, int thread) const {
   const SegmentList& held = layer_.lists[task.kv_head];
@@ -199,7 +194,9 @@ Status SparseChunk::Rows(const Task& task, int head, int first_token, int n_rows
     KVASIR_RETURN_IF_ERROR(held.Attend(rows, scratch, states));
   } else {
     const int64_t end = held.n_kv() - n_token() + first_token + n_rows;
-    KVASIR_RETURN_IF_ERROR(Ranges(held, rows, n_before, end, chosen, scratch, states));
+    std::vector<IndexRange>& ranges = workspace_.ranges(thread);
+    FillRanges(chosen, layer_.mask.unit_tokens(), n_before, end, &ranges);
+    KVASIR_RETURN_IF_ERROR(held.AttendRanges(rows, ranges, scratch, states));
   }
   const int d = head_dim(), of_layer = task.kv_head * group() + task.first_head + head;
   const int64_t stride = int64_t{layer_.shape.n_head} * d;

@@ -10,6 +10,7 @@
 
 #include "kvasir/kernels/attend.h"
 #include "kvasir/kernels/exp2_simd.h"
+#include "kvasir/kernels/load_simd.h"
 
 namespace kvasir {
 namespace {
@@ -17,15 +18,6 @@ namespace {
 template <typename V>
 struct AttendSimd {
   using Reg = typename V::Reg;
-
-  template <typename T>
-  static Reg LoadAs(const T* p) {
-    if constexpr (sizeof(T) == 4) {
-      return V::Load(p);
-    } else {
-      return V::LoadHalf(p);
-    }
-  }
 
   // kR rows of q against kT tiles. Lines of `ahead` are asked for a few at a time between products:
   // a burst would hold up the loads.
@@ -45,7 +37,7 @@ struct AttendSimd {
         }
       }
       Reg k[kT];
-      for (int i = 0; i < kT; ++i) k[i] = LoadAs(static_cast<const T*>(k_tiles[i]) + j * 16);
+      for (int i = 0; i < kT; ++i) k[i] = LoadAs<V>(static_cast<const T*>(k_tiles[i]) + j * 16);
       for (int r = 0; r < kR; ++r) {
         const Reg qj = V::Set1(q[r * d + j]);
         for (int i = 0; i < kT; ++i) acc[r][i] = V::Fma(qj, k[i], acc[r][i]);
@@ -156,7 +148,7 @@ struct AttendSimd {
       const T* v = static_cast<const T*>(v_tiles[i]) + column;
       for (int t = 0; t < 16; ++t) {
         Reg row[kV];
-        for (int c = 0; c < kV; ++c) row[c] = LoadAs(v + t * d_pad + 16 * c);
+        for (int c = 0; c < kV; ++c) row[c] = LoadAs<V>(v + t * d_pad + 16 * c);
         if constexpr (kFetch) {
           const T* next = static_cast<const T*>(ahead[i]) + column + t * d_pad;
           for (int c = 0; c < kV; c += 4 / sizeof(T)) V::Prefetch(next + 16 * c);

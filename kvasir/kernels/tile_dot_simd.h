@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "kvasir/kernels/load_simd.h"
 #include "kvasir/kernels/tile_dot.h"
 
 namespace kvasir {
@@ -13,15 +14,6 @@ namespace {
 template <typename V>
 struct TileDotSimd {
   using Reg = typename V::Reg;
-
-  template <typename T>
-  static Reg LoadAs(const T* p) {
-    if constexpr (sizeof(T) == 4) {
-      return V::Load(p);
-    } else {
-      return V::LoadHalf(p);
-    }
-  }
 
   // A tile that is loaded, and widened, serves kR rows.
   template <typename T, int kR, int kT>
@@ -33,7 +25,7 @@ struct TileDotSimd {
     const int64_t row_floats = int64_t{d} * 16;
     for (int j = 0; j < d; ++j) {
       Reg k[kT];
-      for (int i = 0; i < kT; ++i) k[i] = LoadAs(static_cast<const T*>(tiles[i]) + j * 16);
+      for (int i = 0; i < kT; ++i) k[i] = LoadAs<V>(static_cast<const T*>(tiles[i]) + j * 16);
       for (int r = 0; r < kR; ++r) {
         const Reg q = V::Load(rows + r * row_floats + j * 16);
         for (int i = 0; i < kT; ++i) acc[r][i] = V::Fma(q, k[i], acc[r][i]);
