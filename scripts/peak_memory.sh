@@ -17,6 +17,7 @@ recipes=${RECIPES:-"keydiff:1024\
 |score=cake shape=avgpool(5) budget=cake:1024 schedule=chunks\
 |score=window(32) budget=1024 disposition=d2o schedule=chunks\
 |adakv:1024 schedule=chunks codec=q8_0\
+|streaming:2048+int4h\
 |score=keydiff budget=1024 protect=sinks(4),recent(32) disposition=demote(kivi:2) schedule=chunks\
 |exact overflow=stream\
 |kivi:2|int4h|quest:64+int4h"}
