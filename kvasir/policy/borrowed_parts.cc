@@ -15,9 +15,10 @@ PartCall SpellSelector(const PartCall& call) {
   const SelectorInfo& info = *FindSelector(call.name);
   std::vector<std::string> values(info.params.size());
   size_t next = 0;
-  for (const auto& [name, value] : call.args) {
+  for (const auto& arg : call.args) {
+    const auto& [name, value] = arg;
     const auto named = std::find_if(info.params.begin(), info.params.end(),
-                                    [&](const SelectorParam& p) { return p.name == name; });
+                                    [&](const SelectorParam& p) { return p.name == arg.first; });
     const auto i = name.empty() ? next++ : static_cast<size_t>(named - info.params.begin());
     if (i < values.size()) values[i] = value;
   }

@@ -91,11 +91,12 @@ Result<SelectorValues> SelectorValues::Make(const SelectorInfo& info, SelectorAr
   for (const SelectorParam& param : info.params) values.text_.emplace_back(param.fallback);
   std::vector<bool> given(info.params.size());
   size_t next = 0;
-  for (const auto& [name, text] : args) {
+  for (const auto& arg : args) {
+    const auto& [name, text] = arg;
     size_t i = next;
     if (!name.empty()) {
       const auto found = std::find_if(info.params.begin(), info.params.end(),
-                                      [&](const SelectorParam& p) { return p.name == name; });
+                                      [&](const SelectorParam& p) { return p.name == arg.first; });
       if (found == info.params.end()) {
         std::vector<std::string_view> names;
         for (const SelectorParam& param : info.params) names.push_back(param.name);
