@@ -6,17 +6,20 @@
 //               x = fma(s_t, unit * int(sum_j n_j * (code_tj - zero)), x)
 //               x = fma(o_t, unit * int(sum_j n_j), x)            where offsets are stored
 //           (unit * int(...) is rounded once).
-//   values  a channel is one fma chain over the tokens, ascending, and where offsets are stored
-//           each tile adds their sum last:
-//               acc = fma(p_t * s_t, code_tc - zero, acc);   acc = acc + sum_t (p_t * o_t)
-//           the sum in a tree: token t with t + 8, then t + 4, t + 2, t + 1.
+//   values  the products p_t * s_t of a tile are rounded to 16-bit integers per run of channels, and
+//           a channel is one chain over the tiles, ascending:
+//               acc = fma(unit, int(sum_t n_t * (code_tc - zero)), acc)
+//               acc = acc + sum_t (p_t * o_t)                 where offsets are stored
+//           the last sum in a tree: token t with t + 8, then t + 4, t + 2, t + 1.
 //
 // Every variant gives the same bits, and a row's result does not depend on the rows beside it nor
 // on how tiles come together in calls. Folding scales out of the products:
 // KIVI, arXiv:2402.02750.
 #pragma once
 
+#include <bit>
 #include <cstdint>
+#include <limits>
 
 #include "kvasir/kernels/attend.h"
 #include "kvasir/kernels/kv_unpack.h"
@@ -69,5 +72,20 @@ const AttendCodeKernels& GetAttendCodeKernels(Isa isa);
 const AttendCodeKernels& ActiveAttendCodeKernels();
 
 inline constexpr float kQueryLevels = 16256;  // 127 * 128
+
+// How the weights of one tile and group, of which `bits` is the largest magnitude, become integers:
+// n = (p * s) * inverse to nearest even, worth `unit` each. Weights all below kLeastWeight give 0;
+// where one is not finite, unit is not a number.
+struct WeightGrid {
+  float inverse, unit;
+};
+inline constexpr float kWeightLevels = 32512;  // 127 * 256: two signed digits of eight bits
+inline constexpr float kLeastWeight = 0x1p-100f;
+inline WeightGrid WeightGridOf(uint32_t bits) {
+  if (bits >= 0x7f800000) return {0, std::numeric_limits<float>::quiet_NaN()};
+  const float max = std::bit_cast<float>(bits);
+  if (max < kLeastWeight) return {0, 0};
+  return {kWeightLevels / max, max * (1 / kWeightLevels)};
+}
 
 }  // namespace kvasir

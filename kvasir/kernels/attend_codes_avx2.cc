@@ -54,21 +54,60 @@ struct Codes {
             _mm256_cvtepu8_epi16(_mm_unpackhi_epi8(even, odd))};
   }
 
-  // Strips to floats, less the zero.
-  template <int kBits>
-  struct Decoder {
-    __m256i zero;
-    __m256 Half(__m128i bytes) const {
-      return _mm256_cvtepi32_ps(_mm256_sub_epi32(_mm256_cvtepu8_epi32(bytes), zero));
-    }
-    Vector2x256::Reg operator()(const uint8_t* strip) const {
-      const __m128i bytes = LoadBytes<kBits>(strip);
-      return {Half(bytes), Half(_mm_unpackhi_epi64(bytes, bytes))};
-    }
+  // The integers of 16 tokens.
+  struct Digits {
+    int16_t n[16];
   };
-  template <int kBits>
-  static auto MakeDecoder(int zero) {
-    return Decoder<kBits>{_mm256_set1_epi32(zero)};
+
+  static uint32_t MaxBits(Vector2x256::Reg w) {
+    const auto bits = [](__m256 x) {
+      return _mm256_and_si256(_mm256_castps_si256(x), _mm256_set1_epi32(0x7fffffff));
+    };
+    const __m256i both = _mm256_max_epi32(bits(w.lo), bits(w.hi));
+    __m128i max =
+        _mm_max_epi32(_mm256_castsi256_si128(both), _mm256_extracti128_si256(both, 1));
+    max = _mm_max_epi32(max, _mm_shuffle_epi32(max, 0x4e));
+    return static_cast<uint32_t>(
+        _mm_cvtsi128_si32(_mm_max_epi32(max, _mm_shuffle_epi32(max, 0xb1))));
+  }
+  static int32_t Sum(__m256i words) {
+    const __m256i pairs = _mm256_madd_epi16(words, _mm256_set1_epi16(1));
+    __m128i sum = _mm_add_epi32(_mm256_castsi256_si128(pairs), _mm256_extracti128_si256(pairs, 1));
+    sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0x4e));
+    return _mm_cvtsi128_si32(_mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0xb1)));
+  }
+
+  template <int kR>
+  static void Round(const Vector2x256::Reg (&w)[kR], int zero, Digits* digits, float* unit,
+                    int32_t* start) {
+    for (int a = 0; a < kR; ++a) {
+      const WeightGrid grid = WeightGridOf(MaxBits(w[a]));
+      const auto n = [&](__m256 x) {
+        return _mm256_cvtps_epi32(_mm256_mul_ps(x, _mm256_set1_ps(grid.inverse)));
+      };
+      const __m256i words =
+          _mm256_permute4x64_epi64(_mm256_packs_epi32(n(w[a].lo), n(w[a].hi)), 0xd8);
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(digits[a].n), words);
+      unit[a] = grid.unit;
+      start[a] = -zero * Sum(words);
+    }
+  }
+
+  // sum[a][c] = start[a] + sum over 16 tokens of n[a] times the codes of vector c.
+  template <int kBits, int kR, int kV>
+  static void WeightedSums(const uint8_t* codes, const Digits* digits, const int32_t* start,
+                           Ints (&sum)[kR][kV]) {
+    for (int a = 0; a < kR; ++a) {
+      for (int c = 0; c < kV; ++c) sum[a][c] = SetInt(start[a]);
+    }
+    for (int t = 0; t < 16; t += 2) {
+      for (int c = 0; c < kV; ++c) {
+        const Pair pair = LoadPair<kBits>(codes + (16 * c + t) * StripBytes(kBits), 0);
+        for (int a = 0; a < kR; ++a) {
+          sum[a][c] = AddProducts(sum[a][c], pair, BroadcastPair(digits[a].n + t));
+        }
+      }
+    }
   }
 };
 

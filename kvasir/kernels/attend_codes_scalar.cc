@@ -1,5 +1,6 @@
 // The definition: plain loops that read like the formulas of attend_codes.h.
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 
@@ -79,20 +80,32 @@ float TreeSum(const float* p, const uint16_t* offset) {
   return sum[0];
 }
 
+// What a tile adds to channel c: see attend_codes.h.
+float AddTile(const CodeFormat& format, const float* p, const CodeTile& tile, int c, float acc) {
+  const int grid = c / format.group * 16;
+  float weight[16];
+  uint32_t largest = 0;  // its bits; not-a-numbers win
+  for (int t = 0; t < 16; ++t) {
+    weight[t] = p[t] * HalfToFloat(tile.scale[grid + t]);
+    largest = std::max(largest, std::bit_cast<uint32_t>(std::fabs(weight[t])));
+  }
+  const WeightGrid levels = WeightGridOf(largest);
+  int32_t sum = 0;
+  for (int t = 0; t < 16 && levels.inverse != 0; ++t) {
+    const auto n = static_cast<int32_t>(std::nearbyint(weight[t] * levels.inverse));
+    sum += n * Code(format, tile.codes, c / 16 * 16 + t, c % 16);
+  }
+  acc = std::fma(levels.unit, static_cast<float>(sum), acc);
+  return format.has_offset ? acc + TreeSum(p, tile.offset + grid) : acc;
+}
+
 void Values(const CodeFormat& format, const float* p, int p_stride, int n_row, int d,
             const CodeTile* tiles, int n_tile, const CodeTile*, float* acc) {
   for (int r = 0; r < n_row; ++r) {
     for (int c = 0; c < d; ++c) {
       float& out = acc[r * d + c];
-      const int grid = c / format.group * 16;
       for (int i = 0; i < n_tile; ++i) {
-        const float* weight = p + r * p_stride + 16 * i;
-        for (int t = 0; t < 16; ++t) {
-          const float w = weight[t] * HalfToFloat(tiles[i].scale[grid + t]);
-          const int code = Code(format, tiles[i].codes, c / 16 * 16 + t, c % 16);
-          out = std::fma(w, static_cast<float>(code), out);
-        }
-        if (format.has_offset) out += TreeSum(weight, tiles[i].offset + grid);
+        out = AddTile(format, p + r * p_stride + 16 * i, tiles[i], c, out);
       }
     }
   }

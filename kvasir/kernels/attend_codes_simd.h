@@ -172,47 +172,55 @@ struct AttendCodesSimd {
     float* acc;
   };
 
-  // kR rows from row r on, kV vectors of channels, of one group, from `channel` on; all tiles.
+  // The weights of kR rows for one group of a tile.
+  template <int kR>
+  struct TileWeights {
+    alignas(64) typename C::Digits digits[kR];
+    float unit[kR];
+    int32_t start[kR];  // what the zero takes off: -zero times the sum of the integers
+    float offset[kR];   // sum of p_t * o_t, where offsets are stored
+  };
+
+  template <int kR>
+  static void RoundWeights(const ValueCall& call, int r, int i, int grid, TileWeights<kR>& out) {
+    const CodeTile& tile = call.tiles[i];
+    const float* p = call.p + r * call.p_stride + 16 * i;
+    const Reg scale = V::LoadHalf(tile.scale + grid);
+    Reg w[kR];
+    for (int a = 0; a < kR; ++a) w[a] = V::Mul(V::Load(p + a * call.p_stride), scale);
+    C::template Round<kR>(w, call.format.zero, out.digits, out.unit, out.start);
+    if (!call.format.has_offset) return;
+    const Reg offset = V::LoadHalf(tile.offset + grid);
+    for (int a = 0; a < kR; ++a) {
+      out.offset[a] = V::ReduceAdd(V::Mul(V::Load(p + a * call.p_stride), offset));
+    }
+  }
+
+  // Adds tiles [i, i + n), weighted for kR rows from row r on, to kV vectors of channels.
   template <int kBits, int kR, int kV, bool kFetch>
-  static void ValueBlock(const ValueCall& call, int r, int channel) {
-    constexpr int kStrip = StripBytes(kBits), kLineStrips = std::max(1, 64 / kStrip);
-    const auto decode = C::template MakeDecoder<kBits>(call.format.zero);
-    const int grid = channel / call.format.group * 16;
-    const float* p = call.p + r * call.p_stride;
+  static void ValueBlock(const ValueCall& call, int r, int i, int n, int channel,
+                         const TileWeights<kR>* weights) {
+    constexpr int kStrip = StripBytes(kBits);
     float* acc = call.acc + r * call.d + channel;
     Reg out[kR][kV];
     for (int a = 0; a < kR; ++a) {
       for (int c = 0; c < kV; ++c) out[a][c] = V::Load(acc + a * call.d + 16 * c);
     }
-    for (int i = 0; i < call.n_tile; ++i) {
-      const CodeTile& tile = call.tiles[i];
-      if constexpr (kFetch) FetchGrid(call.format, call.ahead[i], grid);
-      const Reg scale = V::LoadHalf(tile.scale + grid);
-      alignas(64) float weight[kR][16];
+    for (int tile = 0; tile < n; ++tile) {
+      const TileWeights<kR>& w = weights[tile];
+      if constexpr (kFetch) {
+        const uint8_t* ahead = call.ahead[i + tile].codes + channel * kStrip;
+        for (int line = 0; line < 16 * kV * kStrip; line += 64) V::Prefetch(ahead + line);
+      }
+      Ints sum[kR][kV];
+      C::template WeightedSums<kBits, kR, kV>(call.tiles[i + tile].codes + channel * kStrip,
+                                              w.digits, w.start, sum);
       for (int a = 0; a < kR; ++a) {
-        V::Store(weight[a], V::Mul(V::Load(p + a * call.p_stride + 16 * i), scale));
-      }
-      const uint8_t* codes = tile.codes + channel * kStrip;
-      for (int t = 0; t < 16; ++t) {
-        Reg row[kV];
-        for (int c = 0; c < kV; ++c) row[c] = decode(codes + (16 * c + t) * kStrip);
-        if constexpr (kFetch) {
-          for (int c = 0; c < kV && t % kLineStrips == 0; ++c) {
-            V::Prefetch(call.ahead[i].codes + (channel + 16 * c + t) * kStrip);
-          }
-        }
-        for (int a = 0; a < kR; ++a) {
-          const Reg w = V::Set1(weight[a][t]);
-          for (int c = 0; c < kV; ++c) out[a][c] = V::Fma(w, row[c], out[a][c]);
-        }
-      }
-      if (call.format.has_offset) {
-        const Reg offset = V::LoadHalf(tile.offset + grid);
-        for (int a = 0; a < kR; ++a) {
-          const Reg sum =
-              V::Set1(V::ReduceAdd(V::Mul(V::Load(p + a * call.p_stride + 16 * i), offset)));
-          for (int c = 0; c < kV; ++c) out[a][c] = V::Add(out[a][c], sum);
-        }
+        const Reg unit = V::Set1(w.unit[a]);
+        for (int c = 0; c < kV; ++c) out[a][c] = V::Fma(unit, C::ToFloat(sum[a][c]), out[a][c]);
+        if (!call.format.has_offset) continue;
+        const Reg offset = V::Set1(w.offset[a]);
+        for (int c = 0; c < kV; ++c) out[a][c] = V::Add(out[a][c], offset);
       }
     }
     for (int a = 0; a < kR; ++a) {
@@ -220,32 +228,47 @@ struct AttendCodesSimd {
     }
   }
 
-  template <int kBits, int kV, int kR = C::kValueRows>
-  static void ValueRows(const ValueCall& call, int r, int n_row, int channel) {
+  // Channels [begin, end) of one group for kR rows from row r on.
+  template <int kBits, int kR, bool kFetch>
+  static void ValueGroup(const ValueCall& call, int r, int begin, int end) {
+    constexpr int kV = C::kValueVectors;
+    constexpr int kTiles = 8;  // whose weights wait in the first cache
+    const int grid = begin / call.format.group * 16;
+    TileWeights<kR> weights[kTiles];
+    for (int i = 0; i < call.n_tile; i += kTiles) {
+      const int n = std::min(kTiles, call.n_tile - i);
+      for (int tile = 0; tile < n; ++tile) {
+        if constexpr (kFetch) FetchGrid(call.format, call.ahead[i + tile], grid);
+        RoundWeights<kR>(call, r, i + tile, grid, weights[tile]);
+      }
+      int c = begin;
+      for (; c + 16 * kV <= end; c += 16 * kV) {
+        ValueBlock<kBits, kR, kV, kFetch>(call, r, i, n, c, weights);
+      }
+      if constexpr (kV > 1) {
+        for (; c < end; c += 16) ValueBlock<kBits, kR, 1, kFetch>(call, r, i, n, c, weights);
+      }
+    }
+  }
+
+  template <int kBits, int kR = C::kValueRows>
+  static void ValueRows(const ValueCall& call, int r, int n_row, int begin, int end) {
     if constexpr (kR > 0) {
       for (; r + kR <= n_row; r += kR) {
         if (r == 0 && call.ahead != nullptr) {
-          ValueBlock<kBits, kR, kV, true>(call, r, channel);
+          ValueGroup<kBits, kR, true>(call, r, begin, end);
         } else {
-          ValueBlock<kBits, kR, kV, false>(call, r, channel);
+          ValueGroup<kBits, kR, false>(call, r, begin, end);
         }
       }
-      ValueRows<kBits, kV, kR - 1>(call, r, n_row, channel);
+      ValueRows<kBits, kR - 1>(call, r, n_row, begin, end);
     }
   }
 
   template <int kBits>
   static void ValueGroups(const ValueCall& call, int n_row) {
     for (int begin = 0; begin < call.d; begin += call.format.group) {
-      const int end = std::min(call.d, begin + call.format.group);
-      int c = begin;
-      for (; c + 16 * C::kValueVectors <= end; c += 16 * C::kValueVectors) {
-        ValueRows<kBits, C::kValueVectors>(call, 0, n_row, c);
-      }
-      if constexpr (C::kValueVectors > 2) {
-        for (; c + 32 <= end; c += 32) ValueRows<kBits, 2>(call, 0, n_row, c);
-      }
-      for (; c < end; c += 16) ValueRows<kBits, 1>(call, 0, n_row, c);
+      ValueRows<kBits>(call, 0, n_row, begin, std::min(call.d, begin + call.format.group));
     }
   }
 

@@ -69,11 +69,17 @@ class CodesCase {
   }
 
   double KeyAt(int token, int j) const {
-    return At(k_codes_, k_scale_, k_offset_, token, token % 16, j, j);
+    const int grid = Grid(token, j);
+    return KeyCode(token, j) * HalfToFloat(k_scale_[grid]) + Offset(k_offset_[grid]);
   }
   double ValueAt(int token, int c) const {
-    return At(v_codes_, v_scale_, v_offset_, token, c % 16, c / 16 * 16 + token % 16, c);
+    return ValueCode(token, c) * ValueScale(token, c) + Offset(v_offset_[Grid(token, c)]);
   }
+  double ValueCode(int token, int c) const {
+    const int strip = token / 16 * c_.d + c / 16 * 16 + token % 16;
+    return v_codes_[strip * 16 + c % 16] - format_.zero;
+  }
+  double ValueScale(int token, int c) const { return HalfToFloat(v_scale_[Grid(token, c)]); }
   float q(int r, int j) const { return q_[r * c_.d + j]; }
   float p(int r, int t) const { return p_[r * c_.n_tile * 16 + t]; }
 
@@ -97,15 +103,13 @@ class CodesCase {
     }
     return tiles;
   }
-  double At(const std::vector<uint8_t>& codes, const std::vector<uint16_t>& scale,
-            const std::vector<uint16_t>& offset, int token, int place, int strip,
-            int channel) const {
-    const int tile = token / 16, slot = token % 16;
-    const int grid = (tile * n_group_ + channel / c_.group) * 16 + slot;
-    const double code = codes[(tile * c_.d + strip) * 16 + place];
-    return (code - format_.zero) * HalfToFloat(scale[grid]) +
-           (c_.has_offset ? HalfToFloat(offset[grid]) : 0.0);
+  double KeyCode(int token, int j) const {
+    return k_codes_[(token / 16 * c_.d + j) * 16 + token % 16] - format_.zero;
   }
+  int Grid(int token, int channel) const {
+    return (token / 16 * n_group_ + channel / c_.group) * 16 + token % 16;
+  }
+  double Offset(uint16_t half) const { return c_.has_offset ? HalfToFloat(half) : 0.0; }
 
   Case c_;
   CodeFormat format_;
@@ -187,7 +191,8 @@ TEST(AttendCodes, NeighbouringRowsAndTheCutIntoCallsChangeNoBit) {
   }
 }
 
-// Beside the rounding of queries, 2^-15 of the largest of a group, there is only that of f32.
+// Beside the rounding of queries and weights, 2^-15 and 2^-16 of the largest of a group, there is
+// only that of f32.
 TEST(AttendCodes, LogitsAndValuesAreCloseToF64) {
   const std::vector<Case> cases = Cases();
   for (size_t at = 0; at < cases.size(); at += 11) {
@@ -210,13 +215,18 @@ TEST(AttendCodes, LogitsAndValuesAreCloseToF64) {
           ASSERT_LE(std::fabs(got.x[r * n + t] - dot), bound + 1e-4) << "row " << r << " t " << t;
         }
         for (int ch = 0; ch < c.d; ++ch) {
-          double sum = 0.5, size = 0.5;
-          for (int t = 0; t < n; ++t) {
-            const double part = data.p(r, t) * data.ValueAt(t, ch);
-            sum += part;
-            size += data.p(r, t) * (std::fabs(data.ValueAt(t, ch)) + 0.1);
+          double sum = 0.5, size = 0.5, rounding = 0;
+          for (int i = 0; i < c.n_tile; ++i) {
+            double largest = 0, codes = 0;
+            for (int t = 16 * i; t < 16 * i + 16; ++t) {
+              sum += data.p(r, t) * data.ValueAt(t, ch);
+              size += data.p(r, t) * (std::fabs(data.ValueAt(t, ch)) + 0.1);
+              largest = std::fmax(largest, std::fabs(data.p(r, t) * data.ValueScale(t, ch)));
+              codes += std::fabs(data.ValueCode(t, ch));
+            }
+            rounding += largest * codes / (2 * kWeightLevels);
           }
-          ASSERT_LE(std::fabs(got.acc[r * c.d + ch] - sum), size * 0x1p-18 * c.n_tile)
+          ASSERT_LE(std::fabs(got.acc[r * c.d + ch] - sum), rounding + size * 0x1p-18 * c.n_tile)
               << "row " << r << " channel " << ch;
         }
       }
