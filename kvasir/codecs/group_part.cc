@@ -45,20 +45,18 @@ GroupPart::GroupPart(const GroupFormat& format, const TileOrder& order, SlabAren
 
 Status GroupPart::Grow(int64_t n) {
   n_token_ = n;
-  while (n_block() * format_.block < n) {
-    const int64_t left = n - n_block() * format_.block;
-    if (left < format_.block) {
-      last_layout_ = BlockLayout::OfLast(format_, order_, static_cast<int>(left));
-    }
-    const int64_t bytes = left < format_.block ? last_layout_.bytes : layout_.bytes;
-    KVASIR_ASSIGN_OR_RETURN(ArenaBlock block, arena_->Allocate(bytes));
-    blocks_.push_back(std::move(block));
+  const int64_t left = n % format_.block;
+  if (n >= format_.block) {
+    KVASIR_ASSIGN_OR_RETURN(full_, arena_->AllocateRun(layout_.bytes, n / format_.block));
   }
+  if (left == 0) return Status::Ok();
+  last_layout_ = BlockLayout::OfLast(format_, order_, static_cast<int>(left));
+  KVASIR_ASSIGN_OR_RETURN(last_, arena_->Allocate(last_layout_.bytes));
   return Status::Ok();
 }
 
 int64_t GroupPart::bytes() const {
-  return (n_block() - 1) * blocks_.front().bytes() + blocks_.back().bytes() + pos_.bytes() +
+  return full_.n_block() * full_.block_bytes() + last_.bytes() + pos_.bytes() +
          (owns_order_ ? basis_.order()->bytes() : 0);
 }
 
@@ -85,7 +83,7 @@ void GroupPart::CodeTiles(int64_t first, int n, CodeTile* tiles) const {
       ++block;
     }
     const BlockLayout& layout = this->layout(block);
-    const auto* data = reinterpret_cast<const uint8_t*>(blocks_[block].data());
+    const auto* data = reinterpret_cast<const uint8_t*>(this->block(block));
     const auto* words = reinterpret_cast<const uint16_t*>(data);
     const int64_t grid = tile * layout.tile_grids;
     tiles[i] = {.codes = data + layout.codes + tile * layout.tile_strips * layout.strip_bytes,
@@ -136,7 +134,7 @@ void GroupPart::LoadGrids(int64_t block, int tile, float* scale, float* offset) 
   const BlockLayout& layout = this->layout(block);
   const int n = layout.tile_grids;
   const int64_t first = format_.grouping == Grouping::kPerToken ? int64_t{tile} * n : 0;
-  const auto* words = reinterpret_cast<const uint16_t*>(blocks_[block].data());
+  const auto* words = reinterpret_cast<const uint16_t*>(this->block(block));
   if (format_.quantiser.stores_scale()) {
     ActiveAttendKernels().unpack_f16(words + layout.scale / 2 + first, scale, n);
   } else {
@@ -152,8 +150,8 @@ void GroupPart::Unpack(int64_t block, int tile, float* dst) const {
   LoadGrids(block, tile, scale, offset);
   const Quantiser& quantiser = format_.quantiser;
   KvStrips strips = {.kind = quantiser.kind(), .bits = quantiser.bits(), .table = table};
-  if (strips.kind == CodeKind::kTable) LoadTable(format_, layout, blocks_[block].data(), table);
-  const auto* codes = reinterpret_cast<const uint8_t*>(blocks_[block].data()) + layout.codes +
+  if (strips.kind == CodeKind::kTable) LoadTable(format_, layout, this->block(block), table);
+  const auto* codes = reinterpret_cast<const uint8_t*>(this->block(block)) + layout.codes +
                       int64_t{tile} * layout.tile_strips * layout.strip_bytes;
   const bool per_token = format_.grouping == Grouping::kPerToken;
   const int d = order_.head_dim;
@@ -185,7 +183,7 @@ void GroupPart::Unpack(int64_t block, int tile, float* dst) const {
 }
 
 void GroupPart::AddOutliers(int64_t block, int tile, float* dst) const {
-  const auto* index = reinterpret_cast<const uint16_t*>(blocks_[block].data() + layout_.outlier);
+  const auto* index = reinterpret_cast<const uint16_t*>(this->block(block) + layout_.outlier);
   const uint16_t* value = index + layout_.n_outlier;
   const int per_tile = kTileTokens * order_.head_dim;
   const auto* it = std::lower_bound(index, index + layout_.n_outlier, tile * per_tile);
@@ -236,14 +234,14 @@ Result<std::shared_ptr<const CodedPart>> GroupPart::Gather(std::span<const int32
 void GroupPart::CopyTokens(const GroupPart& from, std::span<const int32_t> tokens, int64_t block) {
   const int d = order_.head_dim, bits = format_.quantiser.bits();
   const BlockLayout& layout = this->layout(block);
-  std::byte* to = blocks_[block].data();
+  std::byte* to = this->block(block);
   std::vector<uint8_t> codes(int64_t{layout.slots} * d), source(int64_t{kTileTokens} * d);
   int64_t unpacked = -1;
   for (size_t slot = 0; slot < tokens.size(); ++slot) {
     const int64_t from_block = tokens[slot] / kTileTokens;
     const int64_t from_slot = tokens[slot] % kTileTokens;
     const BlockLayout& from_layout = from.layout(from_block);
-    const std::byte* data = from.blocks_[from_block].data();
+    const std::byte* data = from.block(from_block);
     if (from_block != unpacked) {
       unpacked = from_block;
       UnpackTileCodes(from_layout, order_, bits,

@@ -21,8 +21,8 @@ class GroupPart final : public CodedPart {
 
   // Adds zeroed blocks for n tokens.
   Status Grow(int64_t n);
-  std::byte* block(int64_t i) { return blocks_[i].data(); }
-  int64_t n_block() const { return static_cast<int64_t>(blocks_.size()); }
+  std::byte* block(int64_t i) const { return i < full_.n_block() ? full_.block(i) : last_.data(); }
+  int64_t n_block() const { return full_.n_block() + (last_.bytes() > 0 ? 1 : 0); }
   const BlockLayout& layout(int64_t block) const {
     return block + 1 < n_block() ? layout_ : last_layout_;
   }
@@ -63,7 +63,8 @@ class GroupPart final : public CodedPart {
   std::shared_ptr<const RopeTable> rope_;
   Positions pos_;  // raw keys only
   int64_t n_token_ = 0;
-  std::vector<ArenaBlock> blocks_;
+  ArenaRun full_;
+  ArenaBlock last_;  // not full; may be smaller
 };
 
 }  // namespace kvasir

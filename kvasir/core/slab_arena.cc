@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cassert>
 #include <cstring>
+#include <functional>
 
 namespace kvasir {
 namespace {
@@ -44,7 +45,27 @@ ArenaBlock& ArenaBlock::operator=(ArenaBlock&& other) noexcept {
 }
 
 ArenaBlock::~ArenaBlock() {
-  if (data_ != nullptr) arena_->Free(data_, bytes_);
+  if (data_ == nullptr) return;
+  std::lock_guard lock(arena_->mutex_);
+  arena_->GiveBack(data_, bytes_);
+}
+
+ArenaRun& ArenaRun::operator=(ArenaRun&& other) noexcept {
+  std::swap(arena_, other.arena_);
+  std::swap(n_block_, other.n_block_);
+  std::swap(block_bytes_, other.block_bytes_);
+  std::swap(stretches_, other.stretches_);
+  return *this;
+}
+
+ArenaRun::~ArenaRun() {
+  if (n_block_ == 0) return;
+  std::lock_guard lock(arena_->mutex_);
+  for (int64_t i = n_block_ - 1; i >= 0; --i) arena_->GiveBack(block(i), block_bytes_);
+}
+
+const ArenaRun::Stretch& ArenaRun::StretchOf(int64_t i) const {
+  return *std::prev(std::ranges::upper_bound(stretches_, i, {}, &Stretch::first));
 }
 
 SlabArena::~SlabArena() {
@@ -77,10 +98,7 @@ Result<SlabArena::Slab*> SlabArena::MapSlab(SizeClass& size_class, int64_t block
   return raw;
 }
 
-Result<ArenaBlock> SlabArena::Allocate(int64_t bytes) {
-  assert(bytes > 0);
-  bytes = RoundUp(bytes, 64);
-  std::lock_guard lock(mutex_);
+Result<std::byte*> SlabArena::Take(int64_t bytes) {
   SizeClass& size_class = classes_[bytes];
   if (size_class.with_room.empty()) {
     KVASIR_RETURN_IF_ERROR(MapSlab(size_class, bytes).status());
@@ -96,11 +114,44 @@ Result<ArenaBlock> SlabArena::Allocate(int64_t bytes) {
   }
   if (slab->free.empty() && slab->next == slab->n_block) size_class.with_room.erase(slab);
   used_ += bytes;
+  return data;
+}
+
+Result<ArenaBlock> SlabArena::Allocate(int64_t bytes) {
+  assert(bytes > 0);
+  bytes = RoundUp(bytes, 64);
+  std::lock_guard lock(mutex_);
+  KVASIR_ASSIGN_OR_RETURN(std::byte* data, Take(bytes));
   return ArenaBlock(this, data, bytes);
 }
 
-void SlabArena::Free(std::byte* data, int64_t bytes) {
+Result<ArenaRun> SlabArena::AllocateRun(int64_t bytes, int64_t n) {
+  assert(bytes > 0);
+  bytes = RoundUp(bytes, 64);
+  std::vector<std::byte*> blocks;
+  blocks.reserve(static_cast<size_t>(n));
   std::lock_guard lock(mutex_);
+  for (int64_t i = 0; i < n; ++i) {
+    Result<std::byte*> data = Take(bytes);
+    if (!data.ok()) {
+      for (std::byte* taken : blocks) GiveBack(taken, bytes);
+      return std::move(data).status();
+    }
+    blocks.push_back(*data);
+  }
+  // Those that were given back before come in any order.
+  std::ranges::sort(blocks, std::less<>());
+  ArenaRun run;
+  run.arena_ = this;
+  run.n_block_ = n;
+  run.block_bytes_ = bytes;
+  for (int64_t i = 0; i < n; ++i) {
+    if (i == 0 || blocks[i] != blocks[i - 1] + bytes) run.stretches_.push_back({i, blocks[i]});
+  }
+  return run;
+}
+
+void SlabArena::GiveBack(std::byte* data, int64_t bytes) {
   auto it = std::prev(slabs_.upper_bound(data));
   Slab* slab = it->second.get();
   SizeClass& size_class = classes_[bytes];

@@ -42,6 +42,36 @@ class ArenaBlock {
   int64_t bytes_ = 0;
 };
 
+// Owns blocks of one size, next to each other in memory as far as the arena has them so: readers
+// stream through them, and where they lie takes no memory of its own.
+class ArenaRun {
+ public:
+  ArenaRun() = default;
+  ArenaRun(ArenaRun&& other) noexcept { *this = std::move(other); }
+  ArenaRun& operator=(ArenaRun&& other) noexcept;
+  ~ArenaRun();
+
+  int64_t n_block() const { return n_block_; }
+  int64_t block_bytes() const { return block_bytes_; }  // as accounted, like ArenaBlock::bytes()
+  std::byte* block(int64_t i) const {
+    const Stretch* stretch = &stretches_[0];
+    if (stretches_.size() > 1) stretch = &StretchOf(i);
+    return stretch->data + (i - stretch->first) * block_bytes_;
+  }
+
+ private:
+  friend class SlabArena;
+  struct Stretch {
+    int64_t first;  // block
+    std::byte* data;
+  };
+  const Stretch& StretchOf(int64_t i) const;
+
+  SlabArena* arena_ = nullptr;
+  int64_t n_block_ = 0, block_bytes_ = 0;
+  std::vector<Stretch> stretches_;
+};
+
 // Thread-safe. Whole slabs are charged to the ledger, so that what is accounted is what is mapped.
 class SlabArena {
  public:
@@ -52,6 +82,8 @@ class SlabArena {
 
   // A zeroed block of at least `bytes`, aligned to 64. Errors: kOutOfMemory.
   Result<ArenaBlock> Allocate(int64_t bytes);
+  // n of them. Errors: kOutOfMemory, and then none is taken.
+  Result<ArenaRun> AllocateRun(int64_t bytes, int64_t n);
 
   int64_t mapped_bytes() const;
   int64_t used_bytes() const;  // of live blocks
@@ -59,6 +91,7 @@ class SlabArena {
 
  private:
   friend class ArenaBlock;
+  friend class ArenaRun;
   struct Slab {
     std::byte* base = nullptr;
     int64_t bytes = 0;
@@ -73,7 +106,9 @@ class SlabArena {
     int64_t n_slab = 0;
     std::set<Slab*, LowerAddress> with_room;  // the lowest is filled first
   };
-  void Free(std::byte* data, int64_t bytes);
+  // With the mutex held.
+  Result<std::byte*> Take(int64_t bytes);
+  void GiveBack(std::byte* data, int64_t bytes);
   Result<Slab*> MapSlab(SizeClass& size_class, int64_t block_bytes);
 
   ByteLedger& ledger_;

@@ -48,6 +48,53 @@ TEST(SlabArena, GivesZeroedBlocksAndReturnsEverySlab) {
   EXPECT_EQ(ledger.held(), 0);
 }
 
+TEST(SlabArena, RunsAreZeroedDistinctAndTogetherWhereTheArenaIsFresh) {
+  ByteLedger ledger;
+  SlabArena arena(ledger, ByteKind::kKv);
+  std::mt19937 rng(2);
+  constexpr int64_t kBytes = 1088;
+  {
+    const ArenaRun fresh = arena.AllocateRun(kBytes - 10, 20).value();
+    EXPECT_EQ(fresh.block_bytes(), kBytes);
+    for (int64_t i = 1; i < 20; ++i) EXPECT_EQ(fresh.block(i), fresh.block(0) + i * kBytes);
+  }
+  std::vector<ArenaRun> live;
+  int64_t n_used = 0;
+  for (int step = 0; step < 600; ++step) {
+    if (live.empty() || rng() % 5 < 3) {
+      ArenaRun run = arena.AllocateRun(kBytes, 1 + static_cast<int64_t>(rng() % 100)).value();
+      for (int64_t i = 0; i < run.n_block(); ++i) {
+        for (int64_t j = 0; j < kBytes; ++j) ASSERT_EQ(run.block(i)[j], std::byte{0});
+        std::memset(run.block(i), 1 + static_cast<int>(i), kBytes);
+      }
+      n_used += run.n_block();
+      live.push_back(std::move(run));
+    } else {
+      std::swap(live[rng() % live.size()], live.back());
+      const ArenaRun& run = live.back();
+      for (int64_t i = 0; i < run.n_block(); ++i) {
+        for (int64_t j = 0; j < kBytes; ++j) {
+          ASSERT_EQ(run.block(i)[j], std::byte{static_cast<unsigned char>(1 + i)});
+        }
+      }
+      n_used -= run.n_block();
+      live.pop_back();
+    }
+    ASSERT_EQ(arena.used_bytes(), n_used * kBytes);
+  }
+  live.clear();
+  EXPECT_EQ(arena.mapped_bytes(), 0);
+}
+
+TEST(SlabArena, ARunThatDoesNotFitTakesNothing) {
+  ByteLedger ledger(100000);
+  SlabArena arena(ledger, ByteKind::kKv);
+  const ArenaRun held = arena.AllocateRun(4096, 10).value();
+  EXPECT_EQ(arena.AllocateRun(4096, 10).status().code(), StatusCode::kOutOfMemory);
+  EXPECT_EQ(arena.used_bytes(), 10 * 4096);
+  EXPECT_TRUE(arena.AllocateRun(4096, 6).ok());
+}
+
 TEST(SlabArena, RefusesWhatTheLedgerRefuses) {
   ByteLedger ledger(100000);
   SlabArena arena(ledger, ByteKind::kKv);
