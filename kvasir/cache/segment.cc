@@ -164,7 +164,7 @@ void WeighRaisingRow(const TileRun& run, int n_tile, const uint16_t* visible, in
 AttendScratch::AttendScratch(int head_dim)
     : head_dim_(head_dim),
       memory_(static_cast<size_t>(MemoryFloats(head_dim))),
-      levels_(static_cast<size_t>(kMaxRows) * head_dim),
+      levels_(size_t{2} * kMaxRows * head_dim),
       level_sums_(static_cast<size_t>(kMaxRows) * MaxGroups(head_dim)),
       visible_(static_cast<size_t>(kMaxRows) * TileRun::kMaxTiles),
       row_pos_(kMaxRows) {
@@ -314,17 +314,15 @@ Status Segment::NextStep(const QueryRows& rows, AttendScratch& scratch, TileCurs
   return Status::Ok();
 }
 
-// Keys to bring nearer during the last step of a call: those of as many tiles after it, which the
-// same thread will most likely ask for next; null if none lie in memory.
-const TileRun* Segment::KeysAfter(const Step& step, AttendScratch& scratch, TileRun* run) const {
-  const int64_t first = step.first_token[step.n_tile - 1] / kTileTokens + 1;
+// Up to n_tile tiles of keys to bring nearer; null if they do not lie in memory.
+const TileRun* Segment::KeysFrom(int64_t tile, int n_tile, AttendScratch& scratch,
+                                 TileRun* run) const {
   const int64_t n_held = (n_kv() + kTileTokens - 1) / kTileTokens;
-  if (first >= n_held) return nullptr;
-  const AttendLimit limit = AttendLimitFrom(first);
-  const auto n =
-      static_cast<int>(std::min<int64_t>(step.n_tile, std::min(n_held, limit.end) - first));
-  if (!limit.in_place || !LoadAttendTiles(first, n, scratch, run).ok()) return nullptr;
-  PadKeys(n, step.n_tile, run);
+  if (tile >= n_held) return nullptr;
+  const AttendLimit limit = AttendLimitFrom(tile);
+  const auto n = static_cast<int>(std::min<int64_t>(n_tile, std::min(n_held, limit.end) - tile));
+  if (!limit.in_place || !LoadAttendTiles(tile, n, scratch, run).ok()) return nullptr;
+  PadKeys(n, n_tile, run);
   return run;
 }
 
@@ -363,7 +361,10 @@ Status Segment::Attend(const QueryRows& rows, std::span<const IndexRange> ranges
     const TileRun* ahead = nullptr;
     Step& next = steps[1 - at];
     if (cursor.done()) {
-      ahead = KeysAfter(step, scratch, &next.run);
+      const NextKeys& after = scratch.next;
+      if (after.segment != nullptr) {
+        ahead = after.segment->KeysFrom(after.tile, step.n_tile, scratch, &next.run);
+      }
     } else if (step.in_place && AttendLimitFrom(cursor.tile()).in_place) {
       next = {};
       KVASIR_RETURN_IF_ERROR(NextStep(rows, scratch, &cursor, &next));

@@ -31,6 +31,14 @@ struct QueryRows {
   float softcap = 0;                 // logit = softcap * tanh(logit / softcap); 0 = none
 };
 
+class Segment;
+
+// Where the keys lie that a thread will ask for next; segment null = not known.
+struct NextKeys {
+  const Segment* segment = nullptr;
+  int64_t tile = 0;
+};
+
 // Working memory of one thread, for at most kMaxRows rows.
 class AttendScratch {
  public:
@@ -53,12 +61,14 @@ class AttendScratch {
   }
   uint16_t* visible() { return visible_.data(); }
   int32_t* row_pos() { return row_pos_.data(); }
+  // What a segment brings nearer during its last step.
+  NextKeys next;
 
  private:
   int head_dim_;
   std::vector<float> memory_;
   float *states_, *rotated_q_, *units_;
-  std::vector<int16_t> levels_;
+  std::vector<std::byte> levels_;
   std::vector<int32_t> level_sums_;
   std::vector<uint16_t> visible_;
   std::vector<int32_t> row_pos_;
@@ -151,7 +161,7 @@ class Segment {
   struct Piece;
   struct Step;
   Status LoadPiece(const Piece& piece, int at, AttendScratch& scratch, TileRun* run) const;
-  const TileRun* KeysAfter(const Step& step, AttendScratch& scratch, TileRun* run) const;
+  const TileRun* KeysFrom(int64_t tile, int n_tile, AttendScratch& scratch, TileRun* run) const;
   bool Hides(const QueryRows& rows, const Piece& piece) const;
   bool SeesWhole(const QueryRows& rows, const Piece& piece) const;
   void MarkVisible(const QueryRows& rows, const Piece& piece, uint16_t* visible) const;

@@ -103,7 +103,7 @@ Status SegmentList::AttendRanges(const QueryRows& rows, std::span<const IndexRan
   constexpr size_t kMaxParts = 64;  // handed to a segment at once
   IndexRange parts[kMaxParts];
   int64_t base = 0;
-  const auto attend = [&](const Segment& segment) {
+  const auto attend = [&](const Segment& segment, const Segment* after) {
     const int64_t end = base + segment.n_kv();
     const int lane = static_cast<int>((base + n_released_) % kTileTokens);
     while (!ranges.empty() && ranges[0].begin < end) {
@@ -115,17 +115,26 @@ Status SegmentList::AttendRanges(const QueryRows& rows, std::span<const IndexRan
         ends_beyond = ranges[0].end > end;
         if (!ends_beyond) ranges = ranges.subspan(1);
       }
-      KVASIR_RETURN_IF_ERROR(segment.Attend(rows, {parts, n}, lane, scratch, states));
+      if (n == 0) continue;
+      // What follows the last range is most likely asked for by the next call.
+      int64_t next = base + parts[n - 1].end;
+      if (!ends_beyond && !ranges.empty()) next = ranges[0].begin;
+      scratch.next = next < end ? NextKeys{&segment, (next - base) / kTileTokens}
+                                : NextKeys{after, (next - end) / kTileTokens};
+      const Status status = segment.Attend(rows, {parts, n}, lane, scratch, states);
+      scratch.next = {};
+      KVASIR_RETURN_IF_ERROR(status);
       if (ends_beyond) break;
     }
     base = end;
     return Status::Ok();
   };
-  for (const auto& segment : sealed_) {
+  for (size_t i = 0; i < sealed_.size(); ++i) {
     if (ranges.empty()) return Status::Ok();
-    KVASIR_RETURN_IF_ERROR(attend(*segment));
+    const Segment& after = i + 1 < sealed_.size() ? *sealed_[i + 1] : tail_;
+    KVASIR_RETURN_IF_ERROR(attend(*sealed_[i], &after));
   }
-  return attend(tail_);
+  return attend(tail_, nullptr);
 }
 
 Status SegmentList::Attend(const QueryRows& rows, AttendScratch& scratch,

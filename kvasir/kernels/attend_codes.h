@@ -6,7 +6,8 @@
 //               x = fma(s_t, unit * int(sum_j n_j * (code_tj - zero)), x)
 //               x = fma(o_t, unit * int(sum_j n_j), x)            where offsets are stored
 //           (unit * int(...) is rounded once).
-//   values  the products p_t * s_t of a tile are rounded to 16-bit integers per run of channels, and
+//   values  the products p_t * s_t of a tile are rounded to 16-bit integers per run of channels,
+//   and
 //           a channel is one chain over the tiles, ascending:
 //               acc = fma(unit, int(sum_t n_t * (code_tc - zero)), acc)
 //               acc = acc + sum_t (p_t * o_t)                 where offsets are stored
@@ -18,6 +19,7 @@
 #pragma once
 
 #include <bit>
+#include <cstddef>
 #include <cstdint>
 #include <limits>
 
@@ -45,13 +47,14 @@ struct CodeTile {
   const uint16_t* offset;  // likewise, where stored
 };
 
-// q[j] of a row is n[j] * unit, and the sum of a group's integers its n_sum.
+// q[j] of a row is n[j] * unit, and the sum of a group's integers its n_sum. Variants keep the
+// integers each in their own way.
 //   unit = max|q| / 16256, n = q * (16256 / max|q|) to nearest even; n = 0 where max|q| is below
 //   2^-100, and unit not a number where a value is not finite
 struct RoundedQueries {
-  int16_t* n = nullptr;      // (n_row, d)
-  float* unit = nullptr;     // (n_row, n_group)
-  int32_t* n_sum = nullptr;  // (n_row, n_group)
+  std::byte* levels = nullptr;  // (n_row, 2 * d) the integers
+  float* unit = nullptr;        // (n_row, n_group)
+  int32_t* n_sum = nullptr;     // (n_row, n_group)
 };
 
 struct AttendCodeKernels {

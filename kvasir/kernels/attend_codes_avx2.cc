@@ -17,18 +17,18 @@ struct Codes {
   struct Ints {
     __m256i lo, hi;
   };
-  using Pair = Ints;  // word 2t + i is token t of channel i
+  using Pair = Ints;  // word 2i + s is code i of strip s
 
   static Ints SetInt(int32_t x) { return {_mm256_set1_epi32(x), _mm256_set1_epi32(x)}; }
   static Vector2x256::Reg ToFloat(Ints x) {
     return {_mm256_cvtepi32_ps(x.lo), _mm256_cvtepi32_ps(x.hi)};
   }
-  static __m256i BroadcastPair(const int16_t* n) {
+  static __m256i BroadcastPair(const void* n) {
     int32_t pair;
     std::memcpy(&pair, n, sizeof(pair));
     return _mm256_set1_epi32(pair);
   }
-  static Ints AddProducts(Ints sum, Pair codes, __m256i n) {
+  static Ints AddPair(Ints sum, Pair codes, __m256i n) {
     return {_mm256_add_epi32(sum.lo, _mm256_madd_epi16(codes.lo, n)),
             _mm256_add_epi32(sum.hi, _mm256_madd_epi16(codes.hi, n))};
   }
@@ -45,18 +45,47 @@ struct Codes {
                                _mm_and_si128(_mm_srli_epi16(packed, 4), low));
     }
   }
-  // Pair `half` of four strips.
+  // Two strips.
   template <int kBits>
-  static Pair LoadPair(const uint8_t* strips, int half) {
-    const __m128i even = LoadBytes<kBits>(strips + 2 * half * StripBytes(kBits));
-    const __m128i odd = LoadBytes<kBits>(strips + (2 * half + 1) * StripBytes(kBits));
+  static Pair LoadPair(const uint8_t* strips) {
+    const __m128i even = LoadBytes<kBits>(strips);
+    const __m128i odd = LoadBytes<kBits>(strips + StripBytes(kBits));
     return {_mm256_cvtepu8_epi16(_mm_unpacklo_epi8(even, odd)),
             _mm256_cvtepu8_epi16(_mm_unpackhi_epi8(even, odd))};
   }
 
-  // The integers of 16 tokens.
-  struct Digits {
-    int16_t n[16];
+  // A query's integers are words.
+  static void PutLevel(std::byte* row, int /*d*/, int j, int32_t n) {
+    const auto word = static_cast<int16_t>(n);
+    std::memcpy(row + 2 * j, &word, sizeof(word));
+  }
+
+  static int LevelAt(int j) { return 2 * j; }
+
+  // sum[a][b] += n of row a times the codes of tile b, over n_strip channels.
+  //   q  integers of the first row, from the first of these channels on
+  template <int kBits, int kR, int kT, typename Fetch>
+  static void AddProducts(const std::byte* q, int d, const uint8_t* const* codes, int n_strip,
+                          const Fetch& fetch, Ints (&sum)[kR][kT]) {
+    for (int j = 0; j < n_strip; j += 4) {
+      fetch();
+      // One pair at a time: two would not leave the sums in registers.
+      for (int i = j; i < j + 4; i += 2) {
+        Pair pair[kT];
+        for (int b = 0; b < kT; ++b) pair[b] = LoadPair<kBits>(codes[b] + i * StripBytes(kBits));
+        for (int a = 0; a < kR; ++a) {
+          const __m256i n = BroadcastPair(q + 2 * (a * d + i));
+          for (int b = 0; b < kT; ++b) sum[a][b] = AddPair(sum[a][b], pair[b], n);
+        }
+      }
+    }
+  }
+
+  // Rounded weights of up to four rows for a tile.
+  struct Weights {
+    int16_t n[4][16];
+    int32_t start[4];  // what the zero takes off
+    float unit[4];
   };
 
   static uint32_t MaxBits(Vector2x256::Reg w) {
@@ -64,8 +93,7 @@ struct Codes {
       return _mm256_and_si256(_mm256_castps_si256(x), _mm256_set1_epi32(0x7fffffff));
     };
     const __m256i both = _mm256_max_epi32(bits(w.lo), bits(w.hi));
-    __m128i max =
-        _mm_max_epi32(_mm256_castsi256_si128(both), _mm256_extracti128_si256(both, 1));
+    __m128i max = _mm_max_epi32(_mm256_castsi256_si128(both), _mm256_extracti128_si256(both, 1));
     max = _mm_max_epi32(max, _mm_shuffle_epi32(max, 0x4e));
     return static_cast<uint32_t>(
         _mm_cvtsi128_si32(_mm_max_epi32(max, _mm_shuffle_epi32(max, 0xb1))));
@@ -78,8 +106,7 @@ struct Codes {
   }
 
   template <int kR>
-  static void Round(const Vector2x256::Reg (&w)[kR], int zero, Digits* digits, float* unit,
-                    int32_t* start) {
+  static void Round(const Vector2x256::Reg (&w)[kR], int zero, Weights& out) {
     for (int a = 0; a < kR; ++a) {
       const WeightGrid grid = WeightGridOf(MaxBits(w[a]));
       const auto n = [&](__m256 x) {
@@ -87,24 +114,23 @@ struct Codes {
       };
       const __m256i words =
           _mm256_permute4x64_epi64(_mm256_packs_epi32(n(w[a].lo), n(w[a].hi)), 0xd8);
-      _mm256_storeu_si256(reinterpret_cast<__m256i*>(digits[a].n), words);
-      unit[a] = grid.unit;
-      start[a] = -zero * Sum(words);
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(out.n[a]), words);
+      out.unit[a] = grid.unit;
+      out.start[a] = -zero * Sum(words);
     }
   }
 
-  // sum[a][c] = start[a] + sum over 16 tokens of n[a] times the codes of vector c.
+  // sum[a][c] = sum over 16 tokens of n of row a times the codes, less the zero, of vector c.
   template <int kBits, int kR, int kV>
-  static void WeightedSums(const uint8_t* codes, const Digits* digits, const int32_t* start,
-                           Ints (&sum)[kR][kV]) {
+  static void WeightedSums(const uint8_t* codes, const Weights& weights, Ints (&sum)[kR][kV]) {
     for (int a = 0; a < kR; ++a) {
-      for (int c = 0; c < kV; ++c) sum[a][c] = SetInt(start[a]);
+      for (int c = 0; c < kV; ++c) sum[a][c] = SetInt(weights.start[a]);
     }
     for (int t = 0; t < 16; t += 2) {
       for (int c = 0; c < kV; ++c) {
-        const Pair pair = LoadPair<kBits>(codes + (16 * c + t) * StripBytes(kBits), 0);
+        const Pair pair = LoadPair<kBits>(codes + (16 * c + t) * StripBytes(kBits));
         for (int a = 0; a < kR; ++a) {
-          sum[a][c] = AddProducts(sum[a][c], pair, BroadcastPair(digits[a].n + t));
+          sum[a][c] = AddPair(sum[a][c], pair, BroadcastPair(weights.n[a] + t));
         }
       }
     }

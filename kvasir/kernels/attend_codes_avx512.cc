@@ -12,56 +12,13 @@ namespace {
 
 struct Codes {
   // The register blocks that fit 32 registers.
-  static constexpr int kLogitRows = 4, kLogitTiles = 4;
+  static constexpr int kLogitRows = 4, kLogitTiles = 2;
   static constexpr int kValueRows = 4, kValueVectors = 2;
 
   using Ints = __m512i;
-  using Pair = __m512i;
 
   static Ints SetInt(int32_t x) { return _mm512_set1_epi32(x); }
   static __m512 ToFloat(Ints x) { return _mm512_cvtepi32_ps(x); }
-  static __m512i BroadcastPair(const int16_t* n) {
-    int32_t pair;
-    std::memcpy(&pair, n, sizeof(pair));
-    return _mm512_set1_epi32(pair);
-  }
-  static Ints AddProducts(Ints sum, Pair codes, __m512i n) {
-    return _mm512_dpwssd_epi32(sum, codes, n);
-  }
-
-  // Word 2t + i of a pair is token t of its channel i. The bytes of four strips that hold the codes
-  // of pair 0 or 1.
-  template <int kBits>
-  static constexpr std::array<uint8_t, 64> PairBytes(int pair) {
-    std::array<uint8_t, 64> index{};
-    for (int t = 0; t < 16; ++t) {
-      for (int i = 0; i < 2; ++i) {
-        const int strip = (2 * pair + i) * StripBytes(kBits);
-        index[4 * t + 2 * i] = static_cast<uint8_t>(strip + t * kBits / 8);
-      }
-    }
-    return index;
-  }
-
-  // Pair `half` of four strips.
-  template <int kBits>
-  static Pair LoadPair(const uint8_t* strips, int half) {
-    constexpr __mmask64 kLowBytes = 0x5555555555555555;
-    alignas(64) static constexpr std::array<uint8_t, 64> kBytes[2] = {PairBytes<kBits>(0),
-                                                                      PairBytes<kBits>(1)};
-    const __m512i index = _mm512_load_si512(kBytes[half].data());
-    if constexpr (kBits == 8) {
-      return _mm512_maskz_permutexvar_epi8(kLowBytes, index, _mm512_loadu_si512(strips));
-    } else {
-      const __m256i codes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(strips));
-      return Nibbles(_mm512_permutexvar_epi8(index, _mm512_castsi256_si512(codes)));
-    }
-  }
-  // The low nibble of even tokens, the high one of odd tokens.
-  static __m512i Nibbles(__m512i bytes) {
-    const __m512i shift = _mm512_set1_epi64(int64_t{4} << 32);
-    return _mm512_and_si512(_mm512_srlv_epi32(bytes, shift), _mm512_set1_epi32(0x000f000f));
-  }
 
   // Byte 4i + s is code i of strip s, of four strips.
   template <int kBits>
@@ -88,74 +45,118 @@ struct Codes {
     }
   }
 
-  // The integers of 16 tokens, n = 256 * high + low.
-  struct Digits {
-    int8_t high[16], low[16];
-  };
-
-  // Lane 4i + a = the sum, or maximum, over all lanes of rows[a]; rows past the last are the first.
-  template <int kR, typename Op>
-  static __m512i ReduceRows(const __m512i (&rows)[kR], Op op) {
-    const auto row = [&](int a) { return rows[a < kR ? a : 0]; };
-    const auto pair = [&](__m512i x, __m512i y) {
-      return op(_mm512_unpacklo_epi32(x, y), _mm512_unpackhi_epi32(x, y));
-    };
-    const __m512i x = pair(row(0), row(1));
-    const __m512i y = kR > 2 ? pair(row(2), row(3)) : x;
-    __m512i all = op(_mm512_unpacklo_epi64(x, y), _mm512_unpackhi_epi64(x, y));
-    all = op(all, _mm512_shuffle_i32x4(all, all, 0x4e));
-    return op(all, _mm512_shuffle_i32x4(all, all, 0xb1));
-  }
-  static __m512i Lane(__m512i x, int a) {
-    switch (a) {
-      case 0: return _mm512_shuffle_epi32(x, _MM_PERM_AAAA);
-      case 1: return _mm512_shuffle_epi32(x, _MM_PERM_BBBB);
-      case 2: return _mm512_shuffle_epi32(x, _MM_PERM_CCCC);
-      default: return _mm512_shuffle_epi32(x, _MM_PERM_DDDD);
-    }
-  }
-
-  template <int kR>
-  static void Round(const __m512 (&w)[kR], int zero, Digits* digits, float* unit, int32_t* start) {
-    static_assert(kR <= 4);
-    constexpr __mmask8 kRows = (1 << kR) - 1;
-    __m512i n[kR];
-    for (int a = 0; a < kR; ++a) n[a] = _mm512_castps_si512(_mm512_abs_ps(w[a]));
-    const __m128i bits = _mm512_castsi512_si128(
-        ReduceRows<kR>(n, [](__m512i x, __m512i y) { return _mm512_max_epi32(x, y); }));
-    const __m128 max = _mm_castsi128_ps(bits);
-    const __mmask8 finite = _mm_cmplt_epi32_mask(bits, _mm_set1_epi32(0x7f800000));
-    const __mmask8 some = finite & _mm_cmp_ps_mask(max, _mm_set1_ps(kLeastWeight), _CMP_GE_OQ);
-    __m128 units = _mm_maskz_mul_ps(some, max, _mm_set1_ps(1 / kWeightLevels));
-    units = _mm_mask_mov_ps(_mm_set1_ps(std::numeric_limits<float>::quiet_NaN()), finite, units);
-    _mm_mask_storeu_ps(unit, kRows, units);
-    const __m128 inverse = _mm_maskz_div_ps(some, _mm_set1_ps(kWeightLevels), max);
-    const __m512i inverses = _mm512_castps_si512(_mm512_broadcast_f32x4(inverse));
-    for (int a = 0; a < kR; ++a) {
-      n[a] = _mm512_cvtps_epi32(_mm512_mul_ps(w[a], _mm512_castsi512_ps(Lane(inverses, a))));
-    }
-    const __m128i sum = _mm512_castsi512_si128(
-        ReduceRows<kR>(n, [](__m512i x, __m512i y) { return _mm512_add_epi32(x, y); }));
-    _mm_mask_storeu_epi32(start, kRows, _mm_mullo_epi32(sum, _mm_set1_epi32(-zero)));
-    // The low digit is signed, so half of its range carries into the high one.
-    const __m512i half = _mm512_set1_epi32(128);
-    for (int a = 0; a < kR; ++a) {
-      const __m512i high = _mm512_srai_epi32(_mm512_add_epi32(n[a], half), 8);
-      _mm_store_si128(reinterpret_cast<__m128i*>(digits[a].high), _mm512_cvtepi32_epi8(high));
-      _mm_store_si128(reinterpret_cast<__m128i*>(digits[a].low), _mm512_cvtepi32_epi8(n[a]));
-    }
-  }
-
-  static __m512i BroadcastQuad(const int8_t* digits) {
+  static __m512i BroadcastQuad(const void* digits) {
     int32_t quad;
     std::memcpy(&quad, digits, sizeof(quad));
     return _mm512_set1_epi32(quad);
   }
 
-  // sum[a][c] = start[a] + sum over 16 tokens of n[a] times the codes of vector c.
+  // A query's integers are two digits each, n = 256 * high + low: d bytes of the high ones, then of
+  // the low.
+  static void PutLevel(std::byte* row, int d, int j, int32_t n) {
+    row[j] = static_cast<std::byte>((n + 128) >> 8);
+    row[d + j] = static_cast<std::byte>(n);
+  }
+
+  static int LevelAt(int j) { return j; }
+
+  // sum[a][b] += n of row a times the codes of tile b, over n_strip channels.
+  //   q  integers of the first row, from the first of these channels on
+  template <int kBits, int kR, int kT, typename Fetch>
+  static void AddProducts(const std::byte* q, int d, const uint8_t* const* codes, int n_strip,
+                          const Fetch& fetch, __m512i (&sum)[kR][kT]) {
+    __m512i high[kR][kT];
+    for (int a = 0; a < kR; ++a) {
+      for (int b = 0; b < kT; ++b) high[a][b] = _mm512_setzero_si512();
+    }
+    for (int j = 0; j < n_strip; j += 4) {
+      fetch();
+      __m512i quad[kT];
+      for (int b = 0; b < kT; ++b) quad[b] = LoadQuad<kBits>(codes[b] + j * StripBytes(kBits));
+      for (int a = 0; a < kR; ++a) {
+        const __m512i n_high = BroadcastQuad(q + 2 * a * d + j);
+        const __m512i n_low = BroadcastQuad(q + 2 * a * d + d + j);
+        for (int b = 0; b < kT; ++b) {
+          high[a][b] = _mm512_dpbusd_epi32(high[a][b], quad[b], n_high);
+          sum[a][b] = _mm512_dpbusd_epi32(sum[a][b], quad[b], n_low);
+        }
+      }
+    }
+    for (int a = 0; a < kR; ++a) {
+      for (int b = 0; b < kT; ++b) {
+        sum[a][b] = _mm512_add_epi32(sum[a][b], _mm512_slli_epi32(high[a][b], 8));
+      }
+    }
+  }
+
+  // Rounded weights of up to four rows for a tile, n = 256 * high + low.
+  struct alignas(64) Weights {
+    int8_t high[4][16], low[4][16];
+    int32_t start[4][4];  // each four times: what the zero takes off
+    float unit[4];
+  };
+
+  // Lane 4i + a = the largest lane of rows[a]; rows past the last are the first.
+  template <int kR>
+  static __m512i MaxOfRows(const __m512i (&rows)[kR]) {
+    const auto row = [&](int a) { return rows[a < kR ? a : 0]; };
+    const auto pair = [](__m512i x, __m512i y) {
+      return _mm512_max_epi32(_mm512_unpacklo_epi32(x, y), _mm512_unpackhi_epi32(x, y));
+    };
+    const __m512i x = pair(row(0), row(1));
+    const __m512i y = kR > 2 ? pair(row(2), row(3)) : x;
+    __m512i max = _mm512_max_epi32(_mm512_unpacklo_epi64(x, y), _mm512_unpackhi_epi64(x, y));
+    max = _mm512_max_epi32(max, _mm512_shuffle_i32x4(max, max, 0x4e));
+    return _mm512_max_epi32(max, _mm512_shuffle_i32x4(max, max, 0xb1));
+  }
+
+  // The lowest bytes of 32 dwords, then their second bytes.
+  static constexpr std::array<uint8_t, 64> DigitBytes() {
+    std::array<uint8_t, 64> index{};
+    for (int i = 0; i < 64; ++i) index[i] = static_cast<uint8_t>(4 * (i % 32) + i / 32);
+    return index;
+  }
+
+  template <int kR>
+  static void Round(const __m512 (&w)[kR], int zero, Weights& out) {
+    static_assert(kR <= 4);
+    __m512i n[kR];
+    for (int a = 0; a < kR; ++a) n[a] = _mm512_castps_si512(_mm512_abs_ps(w[a]));
+    const __m128i bits = _mm512_castsi512_si128(MaxOfRows<kR>(n));
+    const __m128 max = _mm_castsi128_ps(bits);
+    const __mmask8 finite = _mm_cmplt_epi32_mask(bits, _mm_set1_epi32(0x7f800000));
+    const __mmask8 some = finite & _mm_cmp_ps_mask(max, _mm_set1_ps(kLeastWeight), _CMP_GE_OQ);
+    const __m128 unit = _mm_maskz_mul_ps(some, max, _mm_set1_ps(1 / kWeightLevels));
+    _mm_store_ps(out.unit, _mm_mask_mov_ps(_mm_set1_ps(std::numeric_limits<float>::quiet_NaN()),
+                                           finite, unit));
+    alignas(16) float inverse[4];
+    _mm_store_ps(inverse, _mm_maskz_div_ps(some, _mm_set1_ps(kWeightLevels), max));
+    // The low digit is signed: half of its range carries into the high one.
+    for (int a = 0; a < kR; ++a) {
+      n[a] = _mm512_add_epi32(_mm512_cvtps_epi32(_mm512_mul_ps(w[a], _mm512_set1_ps(inverse[a]))),
+                              _mm512_set1_epi32(128));
+    }
+    alignas(64) static constexpr std::array<uint8_t, 64> kDigits = DigitBytes();
+    const __m512i digits = _mm512_load_si512(kDigits.data());
+    const auto row = [&](int a) { return n[a < kR ? a : 0]; };
+    const __m512i x = _mm512_permutex2var_epi8(row(0), digits, row(1));
+    const __m512i y = kR > 2 ? _mm512_permutex2var_epi8(row(2), digits, row(3)) : x;
+    const __m512i low =
+        _mm512_xor_si512(_mm512_shuffle_i64x2(x, y, 0x44), _mm512_set1_epi8(INT8_MIN));
+    const __m512i high = _mm512_shuffle_i64x2(x, y, 0xee);
+    const __m512i ones = _mm512_set1_epi8(1);
+    __m512i sum = _mm512_dpbusd_epi32(_mm512_setzero_si512(), ones, high);
+    sum = _mm512_dpbusd_epi32(_mm512_slli_epi32(sum, 8), ones, low);
+    sum = _mm512_add_epi32(sum, _mm512_shuffle_epi32(sum, _MM_PERM_BADC));
+    sum = _mm512_add_epi32(sum, _mm512_shuffle_epi32(sum, _MM_PERM_CDAB));
+    _mm512_store_si512(out.high, high);
+    _mm512_store_si512(out.low, low);
+    _mm512_store_si512(out.start, _mm512_mullo_epi32(sum, _mm512_set1_epi32(-zero)));
+  }
+
+  // sum[a][c] = sum over 16 tokens of n of row a times the codes, less the zero, of vector c.
   template <int kBits, int kR, int kV>
-  static void WeightedSums(const uint8_t* codes, const Digits* digits, const int32_t* start,
-                           __m512i (&sum)[kR][kV]) {
+  static void WeightedSums(const uint8_t* codes, const Weights& weights, __m512i (&sum)[kR][kV]) {
     __m512i quad[4][kV];
     for (int u = 0; u < 4; ++u) {
       for (int c = 0; c < kV; ++c) {
@@ -167,19 +168,19 @@ struct Codes {
     }
     for (int u = 0; u < 4; ++u) {
       for (int a = 0; a < kR; ++a) {
-        const __m512i n = BroadcastQuad(digits[a].high + 4 * u);
+        const __m512i n = BroadcastQuad(weights.high[a] + 4 * u);
         for (int c = 0; c < kV; ++c) sum[a][c] = _mm512_dpbusd_epi32(sum[a][c], quad[u][c], n);
       }
     }
     for (int a = 0; a < kR; ++a) {
-      const __m512i first = _mm512_set1_epi32(start[a]);
+      const __m512i first = _mm512_set1_epi32(weights.start[a][0]);
       for (int c = 0; c < kV; ++c) {
         sum[a][c] = _mm512_add_epi32(_mm512_slli_epi32(sum[a][c], 8), first);
       }
     }
     for (int u = 0; u < 4; ++u) {
       for (int a = 0; a < kR; ++a) {
-        const __m512i n = BroadcastQuad(digits[a].low + 4 * u);
+        const __m512i n = BroadcastQuad(weights.low[a] + 4 * u);
         for (int c = 0; c < kV; ++c) sum[a][c] = _mm512_dpbusd_epi32(sum[a][c], quad[u][c], n);
       }
     }

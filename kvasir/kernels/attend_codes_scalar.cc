@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 #include "kvasir/kernels/attend_codes.h"
@@ -13,7 +14,13 @@ extern const AttendCodeKernels kAttendCodesScalar;
 
 namespace {
 
-void RoundGroup(const float* q, int n, int16_t* out, float* unit, int32_t* sum) {
+int16_t Level(const std::byte* levels, int j) {
+  int16_t n;
+  std::memcpy(&n, levels + 2 * j, sizeof(n));
+  return n;
+}
+
+void RoundGroup(const float* q, int n, std::byte* levels, float* unit, int32_t* sum) {
   float max = 0;
   bool finite = true;
   for (int j = 0; j < n; ++j) {
@@ -25,8 +32,9 @@ void RoundGroup(const float* q, int n, int16_t* out, float* unit, int32_t* sum) 
   *sum = 0;
   for (int j = 0; j < n; ++j) {
     const float steps = zero ? 0.0f : q[j] * (kQueryLevels / max);
-    out[j] = static_cast<int16_t>(std::nearbyint(steps));
-    *sum += out[j];
+    const auto level = static_cast<int16_t>(std::nearbyint(steps));
+    std::memcpy(levels + 2 * j, &level, sizeof(level));
+    *sum += level;
   }
 }
 
@@ -36,8 +44,9 @@ void RoundQueries(const CodeFormat& format, const float* q, int n_row, int d,
   for (int r = 0; r < n_row; ++r) {
     for (int g = 0; g < n_group; ++g) {
       const int first = r * d + g * format.group;
-      RoundGroup(q + first, std::min(format.group, d - g * format.group), rounded.n + first,
-                 rounded.unit + r * n_group + g, rounded.n_sum + r * n_group + g);
+      RoundGroup(q + first, std::min(format.group, d - g * format.group),
+                 rounded.levels + 2 * first, rounded.unit + r * n_group + g,
+                 rounded.n_sum + r * n_group + g);
     }
   }
 }
@@ -46,13 +55,14 @@ int Code(const CodeFormat& format, const uint8_t* strips, int strip, int i) {
   return GetStripCode(strips + strip * StripBytes(format.bits), format.bits, i) - format.zero;
 }
 
-float Logit(const CodeFormat& format, const int16_t* n, const float* unit, const int32_t* n_sum,
-            int d, const CodeTile& tile, int t) {
+float Logit(const CodeFormat& format, const std::byte* levels, const float* unit,
+            const int32_t* n_sum, int d, const CodeTile& tile, int t) {
   float x = 0;
   for (int g = 0; g < format.n_group(d); ++g) {
     const int end = std::min(d, (g + 1) * format.group);
     int32_t dot = 0;
-    for (int j = g * format.group; j < end; ++j) dot += n[j] * Code(format, tile.codes, j, t);
+    for (int j = g * format.group; j < end; ++j)
+      dot += Level(levels, j) * Code(format, tile.codes, j, t);
     x = std::fma(HalfToFloat(tile.scale[16 * g + t]), static_cast<float>(dot) * unit[g], x);
     if (!format.has_offset) continue;
     x = std::fma(HalfToFloat(tile.offset[16 * g + t]), static_cast<float>(n_sum[g]) * unit[g], x);
@@ -65,8 +75,8 @@ void Logits(const CodeFormat& format, const RoundedQueries& q, int n_row, int d,
   const int n_group = format.n_group(d);
   for (int r = 0; r < n_row; ++r) {
     for (int t = 0; t < 16 * n_tile; ++t) {
-      x[r * x_stride + t] = Logit(format, q.n + r * d, q.unit + r * n_group, q.n_sum + r * n_group,
-                                  d, tiles[t / 16], t % 16);
+      x[r * x_stride + t] = Logit(format, q.levels + 2 * r * d, q.unit + r * n_group,
+                                  q.n_sum + r * n_group, d, tiles[t / 16], t % 16);
     }
   }
 }

@@ -1,7 +1,6 @@
-// attend_codes.h over a vector type V of 16 floats and a reader C of 16 codes (kv_codes_avx512.h,
-// ...). C also has Ints, 16 int32; K, a pair of neighbouring channels of 16 tokens as 32 int16; and
-// says the register blocks: kLogitRows x kLogitTiles, kValueRows.
-// Included by one file per ISA, never by anything else.
+// attend_codes.h over a vector type V of 16 floats and integer products C. C has Ints, 16 int32,
+// and says the register blocks: kLogitRows x kLogitTiles, kValueRows x kValueVectors. Included by
+// one file per ISA, never by anything else.
 #pragma once
 
 #include <algorithm>
@@ -19,14 +18,17 @@ struct AttendCodesSimd {
   using Reg = typename V::Reg;
   using Ints = typename C::Ints;
 
-  static void RoundGroup(const float* q, int n, int16_t* out, float* unit, int32_t* sum) {
+  // Channels [begin, begin + n) of a row.
+  static void RoundGroup(const float* q, int d, int begin, int n, std::byte* row, float* unit,
+                         int32_t* sum) {
+    q += begin;
     uint32_t bits = 0;  // of the largest magnitude; not-a-numbers win
     for (int j = 0; j < n; ++j) bits = std::max(bits, std::bit_cast<uint32_t>(q[j]) & 0x7fffffff);
     const float max = std::bit_cast<float>(bits);
     *sum = 0;
     if (bits >= 0x7f800000 || max < 0x1p-100f) {
       *unit = bits >= 0x7f800000 ? std::numeric_limits<float>::quiet_NaN() : 0.0f;
-      std::memset(out, 0, static_cast<size_t>(n) * sizeof(*out));
+      for (int j = 0; j < n; ++j) C::PutLevel(row, d, begin + j, 0);
       return;
     }
     *unit = max / kQueryLevels;
@@ -35,7 +37,7 @@ struct AttendCodesSimd {
     for (int j = 0; j < n; ++j) {
       // Adding 1.5 * 2^23 leaves the nearest-even integer in the low bits.
       const int32_t level = std::bit_cast<int32_t>(q[j] * inverse + 12582912.0f) - 0x4b400000;
-      out[j] = static_cast<int16_t>(level);
+      C::PutLevel(row, d, begin + j, level);
       total += level;
     }
     *sum = total;
@@ -46,28 +48,66 @@ struct AttendCodesSimd {
     const int n_group = format.n_group(d);
     for (int r = 0; r < n_row; ++r) {
       for (int g = 0; g < n_group; ++g) {
-        const int first = r * d + g * format.group;
-        RoundGroup(q + first, std::min(format.group, d - g * format.group), rounded.n + first,
-                   rounded.unit + r * n_group + g, rounded.n_sum + r * n_group + g);
+        const int begin = g * format.group;
+        RoundGroup(q + r * d, d, begin, std::min(format.group, d - begin),
+                   rounded.levels + 2 * r * d, rounded.unit + r * n_group + g,
+                   rounded.n_sum + r * n_group + g);
       }
     }
   }
+
+  // Brings tiles nearer, a few lines at a time between products: a burst would hold up the loads.
+  // One line after the other, since tiles mostly follow each other and the machine goes on by
+  // itself where lines are asked for in order.
+  class Fetcher {
+   public:
+    Fetcher(const CodeFormat& format, int d, const CodeTile* tiles, int n_tile)
+        : next_(tiles),
+          end_(tiles == nullptr ? nullptr : tiles + n_tile),
+          bytes_(static_cast<size_t>(d) * StripBytes(format.bits)),
+          grids_(32 * format.n_group(d)),
+          has_offset_(format.has_offset) {}
+
+    // Asks for the next n lines.
+    void Fetch(int n) {
+      for (int i = 0; i < n; ++i, at_ += 64) {
+        if (at_ >= stop_) {
+          if (next_ == end_) return;
+          Enter();
+        }
+        V::Prefetch(at_);
+      }
+    }
+
+   private:
+    void Enter() {
+      for (int i = 0; i < grids_; i += 64) {
+        V::Prefetch(reinterpret_cast<const uint8_t*>(next_->scale) + i);
+        if (has_offset_) V::Prefetch(reinterpret_cast<const uint8_t*>(next_->offset) + i);
+      }
+      at_ = next_->codes;
+      stop_ = at_ + bytes_;
+      ++next_;
+    }
+
+    const uint8_t* at_ = nullptr;
+    const uint8_t* stop_ = nullptr;
+    const CodeTile* next_;
+    const CodeTile* end_;
+    size_t bytes_;
+    int grids_;  // bytes
+    bool has_offset_;
+  };
 
   struct LogitCall {
     CodeFormat format;
     RoundedQueries q;
     int d;
     const CodeTile* tiles;
-    const CodeTile* ahead;
+    Fetcher& fetcher;
     float* x;
     int x_stride;
   };
-
-  // Brings the scales of a group nearer; its codes are asked for between products.
-  static void FetchGrid(const CodeFormat& format, const CodeTile& tile, int grid) {
-    V::Prefetch(tile.scale + grid);
-    if (format.has_offset) V::Prefetch(tile.offset + grid);
-  }
 
   // x of kR rows from row r on and kT tiles from tile i on, over the channels [begin, end) of
   // group g.
@@ -81,32 +121,15 @@ struct AttendCodesSimd {
       const Ints start = C::SetInt(-call.format.zero * call.q.n_sum[grid + a * grid_step]);
       for (int b = 0; b < kT; ++b) acc[a][b] = start;
     }
-    if constexpr (kFetch) {
-      for (int b = 0; b < kT; ++b) FetchGrid(call.format, call.ahead[i + b], 16 * g);
-    }
     const uint8_t* codes[kT];
-    const uint8_t* ahead[kT] = {};
-    for (int b = 0; b < kT; ++b) {
-      codes[b] = call.tiles[i + b].codes;
-      if constexpr (kFetch) ahead[b] = call.ahead[i + b].codes;
-    }
-    const int16_t* q = call.q.n + r * call.d;
-    for (int j = begin; j < end; j += 4) {
-      if constexpr (kFetch) {
-        for (int b = 0; b < kT; ++b) V::Prefetch(ahead[b] + j * kStrip);
-      }
-      // One pair at a time: two would not leave the sums in registers.
-      for (int half = 0; half < 2; ++half) {
-        typename C::Pair pair[kT];
-        for (int b = 0; b < kT; ++b) {
-          pair[b] = C::template LoadPair<kBits>(codes[b] + j * kStrip, half);
-        }
-        for (int a = 0; a < kR; ++a) {
-          const auto n = C::BroadcastPair(q + a * call.d + j + 2 * half);
-          for (int b = 0; b < kT; ++b) acc[a][b] = C::AddProducts(acc[a][b], pair[b], n);
-        }
-      }
-    }
+    for (int b = 0; b < kT; ++b) codes[b] = call.tiles[i + b].codes + begin * kStrip;
+    const std::byte* q = call.q.levels + C::LevelAt(begin) + 2 * r * call.d;
+    C::template AddProducts<kBits, kR, kT>(
+        q, call.d, codes, end - begin,
+        [&] {
+          if constexpr (kFetch) call.fetcher.Fetch(std::max(1, kT * kStrip / 16));
+        },
+        acc);
     for (int b = 0; b < kT; ++b) {
       const CodeTile& tile = call.tiles[i + b];
       const Reg scale = V::LoadHalf(tile.scale + 16 * g);
@@ -134,7 +157,7 @@ struct AttendCodesSimd {
         for (int g = 0; g < n_group; ++g) {
           const int begin = g * call.format.group;
           const int end = std::min(call.d, begin + call.format.group);
-          if (r == 0 && call.ahead != nullptr) {
+          if (r == 0) {
             LogitGroup<kBits, kR, kT, true>(call, r, i, g, begin, end);
           } else {
             LogitGroup<kBits, kR, kT, false>(call, r, i, g, begin, end);
@@ -157,7 +180,8 @@ struct AttendCodesSimd {
   static void Logits(const CodeFormat& format, const RoundedQueries& q, int n_row, int d,
                      const CodeTile* tiles, int n_tile, const CodeTile* ahead, float* x,
                      int x_stride) {
-    const LogitCall call = {format, q, d, tiles, ahead, x, x_stride};
+    Fetcher fetcher(format, d, ahead, n_tile);
+    const LogitCall call = {format, q, d, tiles, fetcher, x, x_stride};
     format.bits == 4 ? LogitTiles<4>(call, n_row, n_tile) : LogitTiles<8>(call, n_row, n_tile);
   }
 
@@ -168,27 +192,24 @@ struct AttendCodesSimd {
     int d;
     const CodeTile* tiles;
     int n_tile;
-    const CodeTile* ahead;
+    Fetcher& fetcher;
     float* acc;
   };
 
-  // The weights of kR rows for one group of a tile.
-  template <int kR>
+  // Of a tile and group, for some rows.
   struct TileWeights {
-    alignas(64) typename C::Digits digits[kR];
-    float unit[kR];
-    int32_t start[kR];  // what the zero takes off: -zero times the sum of the integers
-    float offset[kR];   // sum of p_t * o_t, where offsets are stored
+    typename C::Weights rounded;
+    float offset[C::kValueRows];  // sum of p_t * o_t, where offsets are stored
   };
 
   template <int kR>
-  static void RoundWeights(const ValueCall& call, int r, int i, int grid, TileWeights<kR>& out) {
+  static void RoundWeights(const ValueCall& call, int r, int i, int grid, TileWeights& out) {
     const CodeTile& tile = call.tiles[i];
     const float* p = call.p + r * call.p_stride + 16 * i;
     const Reg scale = V::LoadHalf(tile.scale + grid);
     Reg w[kR];
     for (int a = 0; a < kR; ++a) w[a] = V::Mul(V::Load(p + a * call.p_stride), scale);
-    C::template Round<kR>(w, call.format.zero, out.digits, out.unit, out.start);
+    C::template Round<kR>(w, call.format.zero, out.rounded);
     if (!call.format.has_offset) return;
     const Reg offset = V::LoadHalf(tile.offset + grid);
     for (int a = 0; a < kR; ++a) {
@@ -199,7 +220,7 @@ struct AttendCodesSimd {
   // Adds tiles [i, i + n), weighted for kR rows from row r on, to kV vectors of channels.
   template <int kBits, int kR, int kV, bool kFetch>
   static void ValueBlock(const ValueCall& call, int r, int i, int n, int channel,
-                         const TileWeights<kR>* weights) {
+                         const TileWeights* weights) {
     constexpr int kStrip = StripBytes(kBits);
     float* acc = call.acc + r * call.d + channel;
     Reg out[kR][kV];
@@ -207,16 +228,13 @@ struct AttendCodesSimd {
       for (int c = 0; c < kV; ++c) out[a][c] = V::Load(acc + a * call.d + 16 * c);
     }
     for (int tile = 0; tile < n; ++tile) {
-      const TileWeights<kR>& w = weights[tile];
-      if constexpr (kFetch) {
-        const uint8_t* ahead = call.ahead[i + tile].codes + channel * kStrip;
-        for (int line = 0; line < 16 * kV * kStrip; line += 64) V::Prefetch(ahead + line);
-      }
+      const TileWeights& w = weights[tile];
+      if constexpr (kFetch) call.fetcher.Fetch(std::max(1, kV * kStrip / 4));
       Ints sum[kR][kV];
       C::template WeightedSums<kBits, kR, kV>(call.tiles[i + tile].codes + channel * kStrip,
-                                              w.digits, w.start, sum);
+                                              w.rounded, sum);
       for (int a = 0; a < kR; ++a) {
-        const Reg unit = V::Set1(w.unit[a]);
+        const Reg unit = V::Set1(w.rounded.unit[a]);
         for (int c = 0; c < kV; ++c) out[a][c] = V::Fma(unit, C::ToFloat(sum[a][c]), out[a][c]);
         if (!call.format.has_offset) continue;
         const Reg offset = V::Set1(w.offset[a]);
@@ -234,11 +252,10 @@ struct AttendCodesSimd {
     constexpr int kV = C::kValueVectors;
     constexpr int kTiles = 8;  // whose weights wait in the first cache
     const int grid = begin / call.format.group * 16;
-    TileWeights<kR> weights[kTiles];
+    TileWeights weights[kTiles];
     for (int i = 0; i < call.n_tile; i += kTiles) {
       const int n = std::min(kTiles, call.n_tile - i);
       for (int tile = 0; tile < n; ++tile) {
-        if constexpr (kFetch) FetchGrid(call.format, call.ahead[i + tile], grid);
         RoundWeights<kR>(call, r, i + tile, grid, weights[tile]);
       }
       int c = begin;
@@ -255,7 +272,7 @@ struct AttendCodesSimd {
   static void ValueRows(const ValueCall& call, int r, int n_row, int begin, int end) {
     if constexpr (kR > 0) {
       for (; r + kR <= n_row; r += kR) {
-        if (r == 0 && call.ahead != nullptr) {
+        if (r == 0) {
           ValueGroup<kBits, kR, true>(call, r, begin, end);
         } else {
           ValueGroup<kBits, kR, false>(call, r, begin, end);
@@ -274,7 +291,8 @@ struct AttendCodesSimd {
 
   static void Values(const CodeFormat& format, const float* p, int p_stride, int n_row, int d,
                      const CodeTile* tiles, int n_tile, const CodeTile* ahead, float* acc) {
-    const ValueCall call = {format, p, p_stride, d, tiles, n_tile, ahead, acc};
+    Fetcher fetcher(format, d, ahead, n_tile);
+    const ValueCall call = {format, p, p_stride, d, tiles, n_tile, fetcher, acc};
     format.bits == 4 ? ValueGroups<4>(call, n_row) : ValueGroups<8>(call, n_row);
   }
 
