@@ -61,6 +61,8 @@ class CodedPart {
   virtual void CodeTiles(int64_t /*first*/, int /*n*/, CodeTile* /*tiles*/) const {}
   // Whether LoadTiles never touches scratch, so that more than 4 tiles may be asked for.
   virtual bool in_place() const { return false; }
+  // As Segment::Prefetch.
+  virtual void Prefetch() const {}
   // The same codes for the tokens `keep` (ascending indices) alone. kUnsupported where tokens are
   // encoded together, so that dropping one would free nothing.
   virtual Result<std::shared_ptr<const CodedPart>> Gather(std::span<const int32_t> keep) const;
@@ -77,6 +79,10 @@ class CodedSegment : public Segment {
   int64_t bytes() const override;
   const float* bias() const override { return bias_.empty() ? nullptr : bias_.data(); }
   bool tiles_in_place() const override { return k_->in_place() && v_->in_place(); }
+  void Prefetch() const override {
+    k_->Prefetch();
+    v_->Prefetch();
+  }
   Status LoadTiles(int64_t first, int n, AttendScratch& scratch, TileRun* run) const override;
   // Work on rotated tiles as they are: the queries are rotated once a call, and so are, there and
   // back, the accumulators of the rows that see any of the tokens.

@@ -134,6 +134,8 @@ class Segment {
   // n <= TileRun::kMaxTiles where tiles_in_place().
   virtual Status LoadTiles(int64_t first, int n, AttendScratch& scratch, TileRun* run) const = 0;
   virtual bool tiles_in_place() const { return false; }
+  // Brings nearer what says where its tiles lie.
+  virtual void Prefetch() const {}
 
   // Rebuilds tokens [begin, end) as f32: k_roped and v, each (end - begin, head_dim).
   Status Decode(int64_t begin, int64_t end, float* k, float* v) const;

@@ -3,8 +3,12 @@
 #include <algorithm>
 #include <cassert>
 
+#include "kvasir/core/prefetch.h"
+
 namespace kvasir {
 namespace {
+
+constexpr size_t kSegmentBytes = 256;  // about what an object of a segment takes
 
 // The first tokens of a sealed segment that others still hold whole.
 class PrefixSegment final : public Segment {
@@ -98,43 +102,50 @@ Status SegmentList::AttendSpan(const QueryRows& rows, int64_t span, AttendScratc
                      std::min(n_kv(), (span + 1) * kSpanTokens - n_released_), scratch, states);
 }
 
+size_t SegmentList::SegmentOf(int64_t index) const {
+  return static_cast<size_t>(std::ranges::upper_bound(ends_, index) - ends_.begin());
+}
+
+// Brings nearer where the tiles of the segment at `at` lie, and the object of the one after it.
+void SegmentList::PrefetchFrom(size_t at) const {
+  if (at < sealed_.size()) sealed_[at]->Prefetch();
+  if (at + 1 < sealed_.size()) PrefetchBytes(sealed_[at + 1].get(), kSegmentBytes);
+}
+
 Status SegmentList::AttendRanges(const QueryRows& rows, std::span<const IndexRange> ranges,
                                  AttendScratch& scratch, const StateView& states) const {
   constexpr size_t kMaxParts = 64;  // handed to a segment at once
   IndexRange parts[kMaxParts];
-  int64_t base = 0;
-  const auto attend = [&](const Segment& segment, const Segment* after) {
-    const int64_t end = base + segment.n_kv();
-    const int lane = static_cast<int>((base + n_released_) % kTileTokens);
-    while (!ranges.empty() && ranges[0].begin < end) {
-      size_t n = 0;
-      bool ends_beyond = false;
-      while (n < kMaxParts && !ends_beyond && !ranges.empty() && ranges[0].begin < end) {
-        parts[n] = {std::max(ranges[0].begin, base) - base, std::min(ranges[0].end, end) - base};
-        if (parts[n].begin < parts[n].end) ++n;
-        ends_beyond = ranges[0].end > end;
-        if (!ends_beyond) ranges = ranges.subspan(1);
-      }
-      if (n == 0) continue;
-      // What follows the last range is most likely asked for by the next call.
-      int64_t next = base + parts[n - 1].end;
-      if (!ends_beyond && !ranges.empty()) next = ranges[0].begin;
-      scratch.next = next < end ? NextKeys{&segment, (next - base) / kTileTokens}
-                                : NextKeys{after, (next - end) / kTileTokens};
+  const auto segment_at = [&](size_t at) -> const Segment& {
+    return at < sealed_.size() ? *sealed_[at] : tail_;
+  };
+  const auto begin_of = [&](size_t at) { return at == 0 ? 0 : ends_[at - 1]; };
+  for (size_t at = ranges.empty() ? 0 : SegmentOf(ranges[0].begin); !ranges.empty();) {
+    const Segment& segment = segment_at(at);
+    const int64_t base = begin_of(at), end = base + segment.n_kv();
+    size_t n = 0;
+    while (n < kMaxParts && !ranges.empty() && ranges[0].begin < end) {
+      parts[n] = {std::max(ranges[0].begin, base) - base, std::min(ranges[0].end, end) - base};
+      if (parts[n].begin < parts[n].end) ++n;
+      if (ranges[0].end > end) break;  // goes on in the next segment
+      ranges = ranges.subspan(1);
+    }
+    // What is read next: the rest of the ranges or, most likely, by the next call, what follows.
+    int64_t next = n > 0 ? base + parts[n - 1].end : end;
+    if (!ranges.empty()) next = std::max(next, ranges[0].begin);
+    const size_t next_at = SegmentOf(next);
+    if (next_at != at) PrefetchFrom(next_at);
+    if (n > 0) {
+      scratch.next = {&segment_at(next_at), (next - begin_of(next_at)) / kTileTokens};
+      const int lane = static_cast<int>((base + n_released_) % kTileTokens);
       const Status status = segment.Attend(rows, {parts, n}, lane, scratch, states);
       scratch.next = {};
       KVASIR_RETURN_IF_ERROR(status);
-      if (ends_beyond) break;
     }
-    base = end;
-    return Status::Ok();
-  };
-  for (size_t i = 0; i < sealed_.size(); ++i) {
-    if (ranges.empty()) return Status::Ok();
-    const Segment& after = i + 1 < sealed_.size() ? *sealed_[i + 1] : tail_;
-    KVASIR_RETURN_IF_ERROR(attend(*sealed_[i], &after));
+    if (next >= n_kv()) break;
+    at = next_at;
   }
-  return attend(tail_, nullptr);
+  return Status::Ok();
 }
 
 Status SegmentList::Attend(const QueryRows& rows, AttendScratch& scratch,
@@ -169,20 +180,24 @@ Status SegmentList::Decode(int64_t begin, int64_t end, float* k, float* v) const
 void SegmentList::SealTail(int64_t n) {
   if (n == 0) return;
   sealed_.push_back(tail_.Seal(n));
-  n_sealed_ += n;
+  ends_.push_back(n_sealed() + n);
 }
 
 void SegmentList::SealTailAs(int64_t n, std::shared_ptr<const Segment> encoded) {
   assert(encoded->n_kv() == n);
   tail_.Seal(n);
   sealed_.push_back(std::move(encoded));
-  n_sealed_ += n;
+  ends_.push_back(n_sealed() + n);
 }
 
 void SegmentList::ReplaceSealed(std::vector<std::shared_ptr<const Segment>> sealed) {
   sealed_ = std::move(sealed);
-  n_sealed_ = 0;
-  for (const auto& segment : sealed_) n_sealed_ += segment->n_kv();
+  Number();
+}
+
+void SegmentList::Number() {
+  ends_.clear();
+  for (const auto& segment : sealed_) ends_.push_back(n_sealed() + segment->n_kv());
 }
 
 void SegmentList::Truncate(int32_t pos) {
@@ -191,30 +206,31 @@ void SegmentList::Truncate(int32_t pos) {
     const int64_t keep = sealed_.back()->pos().CountBelow(pos);
     const int64_t held = sealed_.back()->n_kv();
     if (keep == held) return;
-    n_sealed_ -= held - keep;
+    ends_.back() -= held - keep;
     if (keep > 0) {
       sealed_.back() = std::make_shared<const PrefixSegment>(std::move(sealed_.back()), keep);
       return;
     }
     sealed_.pop_back();
+    ends_.pop_back();
   }
 }
 
 void SegmentList::ReleaseBefore(int32_t pos) {
   auto keep = sealed_.begin();
   while (keep != sealed_.end() && (*keep)->pos()[(*keep)->n_kv() - 1] < pos) {
-    n_sealed_ -= (*keep)->n_kv();
     n_released_ += (*keep)->n_kv();
     ++keep;
   }
   sealed_.erase(sealed_.begin(), keep);
+  Number();
 }
 
 Result<SegmentList> SegmentList::Fork() const {
   KVASIR_ASSIGN_OR_RETURN(Tail tail, tail_.Copy());
   SegmentList fork = SegmentList(std::move(tail));
   fork.sealed_ = sealed_;
-  fork.n_sealed_ = n_sealed_;
+  fork.ends_ = ends_;
   fork.n_released_ = n_released_;
   return fork;
 }

@@ -28,7 +28,7 @@ class SegmentList {
   SegmentList(const DenseLayout& layout, SlabArena& arena) : tail_(layout, arena) {}
 
   // Tokens held, and tokens ever released from the front by a sliding window: numbering goes on.
-  int64_t n_kv() const { return n_sealed_ + tail_.n_kv(); }
+  int64_t n_kv() const { return n_sealed() + tail_.n_kv(); }
   int64_t n_released() const { return n_released_; }
   int64_t n_span() const;
   int64_t bytes() const;
@@ -86,8 +86,14 @@ class SegmentList {
   template <typename Visit>  // Status visit(segment, begin, end, index of begin in the list)
   Status ForRange(int64_t begin, int64_t end, const Visit& visit) const;
 
+  int64_t n_sealed() const { return ends_.empty() ? 0 : ends_.back(); }
+  void Number();
+  // The segment that holds a token: its place in sealed_, or behind the last for the tail.
+  size_t SegmentOf(int64_t index) const;
+  void PrefetchFrom(size_t at) const;
+
   std::vector<std::shared_ptr<const Segment>> sealed_;
-  int64_t n_sealed_ = 0;
+  std::vector<int64_t> ends_;  // tokens up to and with each sealed segment
   int64_t n_released_ = 0;
   Tail tail_;
 };

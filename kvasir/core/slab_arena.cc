@@ -54,7 +54,8 @@ ArenaRun& ArenaRun::operator=(ArenaRun&& other) noexcept {
   std::swap(arena_, other.arena_);
   std::swap(n_block_, other.n_block_);
   std::swap(block_bytes_, other.block_bytes_);
-  std::swap(stretches_, other.stretches_);
+  std::swap(first_, other.first_);
+  std::swap(others_, other.others_);
   return *this;
 }
 
@@ -65,7 +66,8 @@ ArenaRun::~ArenaRun() {
 }
 
 const ArenaRun::Stretch& ArenaRun::StretchOf(int64_t i) const {
-  return *std::prev(std::ranges::upper_bound(stretches_, i, {}, &Stretch::first));
+  const auto after = std::ranges::upper_bound(others_, i, {}, &Stretch::first);
+  return after == others_.begin() ? first_ : *std::prev(after);
 }
 
 SlabArena::~SlabArena() {
@@ -121,7 +123,7 @@ Result<ArenaBlock> SlabArena::Allocate(int64_t bytes) {
   assert(bytes > 0);
   bytes = RoundUp(bytes, 64);
   std::lock_guard lock(mutex_);
-  KVASIR_ASSIGN_OR_RETURN(std::byte* data, Take(bytes));
+  KVASIR_ASSIGN_OR_RETURN(std::byte * data, Take(bytes));
   return ArenaBlock(this, data, bytes);
 }
 
@@ -145,8 +147,9 @@ Result<ArenaRun> SlabArena::AllocateRun(int64_t bytes, int64_t n) {
   run.arena_ = this;
   run.n_block_ = n;
   run.block_bytes_ = bytes;
-  for (int64_t i = 0; i < n; ++i) {
-    if (i == 0 || blocks[i] != blocks[i - 1] + bytes) run.stretches_.push_back({i, blocks[i]});
+  if (n > 0) run.first_.data = blocks[0];
+  for (int64_t i = 1; i < n; ++i) {
+    if (blocks[i] != blocks[i - 1] + bytes) run.others_.push_back({i, blocks[i]});
   }
   return run;
 }

@@ -54,22 +54,22 @@ class ArenaRun {
   int64_t n_block() const { return n_block_; }
   int64_t block_bytes() const { return block_bytes_; }  // as accounted, like ArenaBlock::bytes()
   std::byte* block(int64_t i) const {
-    const Stretch* stretch = &stretches_[0];
-    if (stretches_.size() > 1) stretch = &StretchOf(i);
-    return stretch->data + (i - stretch->first) * block_bytes_;
+    const Stretch& stretch = others_.empty() ? first_ : StretchOf(i);
+    return stretch.data + (i - stretch.first) * block_bytes_;
   }
 
  private:
   friend class SlabArena;
   struct Stretch {
-    int64_t first;  // block
-    std::byte* data;
+    int64_t first = 0;  // block
+    std::byte* data = nullptr;
   };
   const Stretch& StretchOf(int64_t i) const;
 
   SlabArena* arena_ = nullptr;
   int64_t n_block_ = 0, block_bytes_ = 0;
-  std::vector<Stretch> stretches_;
+  Stretch first_;
+  std::vector<Stretch> others_;
 };
 
 // Thread-safe. Whole slabs are charged to the ledger, so that what is accounted is what is mapped.
