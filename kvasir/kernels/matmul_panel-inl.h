@@ -165,9 +165,8 @@ struct Family256 {
     for (int t = 0; t < NT; ++t) {
 #pragma GCC unroll 2
       for (int i = 0; i < kRunsOf32; ++i) {
-        const auto dot = V::template Dot<Codec::kMaxCode, kVectors>(
-            V::Zero(), code + kVectors * i, q + kRecord.Q(t) + Codec::kRun * i);
-        sum[t] = V::Add(sum[t], V::Mul(dot, scale[i]));
+        sum[t] = V::template ScaledDot<Codec::kMaxCode, kVectors>(
+            sum[t], scale[i], code + kVectors * i, q + kRecord.Q(t) + Codec::kRun * i);
       }
     }
   }
