@@ -247,7 +247,9 @@ struct PanelQ5_K {
   using Header = RangeHeader<V>;
   static constexpr size_t kBytes = 176;
   static constexpr int kRun = 32;
-  static constexpr bool kFrontToBack = true;  // how blocks in stripes are read
+  // Fifth bits and low bits are two streams, of which narrow panels take half a line at a time: the
+  // machine follows neither.
+  static constexpr bool kFrontToBack = V::kLanes == 16;
   static constexpr int kMaxCode = 31;
   static constexpr int Run(int p, int half) { return 2 * p + half; }
 
