@@ -303,40 +303,28 @@ struct PanelOut {
   bool resume;  // start from what y holds
 };
 
-template <class V, class Family, int NT, class From>
-void RunTile(const From& source, int64_t n_block, const std::byte* tile, PanelOut out) {
-  typename V::F acc[1][NT];
-  for (int t = 0; t < NT; ++t) {
-    acc[0][t] = out.resume ? V::LoadRows(out.y + t * out.stride, out.rows) : V::ZeroFloat();
+// P panels, one after the other in y.
+template <class V, class Family, int NT, int P, class From>
+void RunTile(const From (&source)[P], int64_t n_block, const std::byte* tile, PanelOut out) {
+  typename V::F acc[P][NT];
+  const auto y = [&](int p, int t) { return out.y + t * out.stride + p * V::kLanes; };
+  for (int p = 0; p < P; ++p) {
+    for (int t = 0; t < NT; ++t) {
+      acc[p][t] = out.resume ? V::LoadRows(y(p, t), out.rows) : V::ZeroFloat();
+    }
   }
-  const From panels[1] = {source};
-  Family::template Run<NT>(panels, n_block, tile, acc);
-  for (int t = 0; t < NT; ++t) V::StoreRows(out.y + t * out.stride, out.rows, acc[0][t]);
+  Family::template Run<NT>(source, n_block, tile, acc);
+  for (int p = 0; p < P; ++p) {
+    for (int t = 0; t < NT; ++t) V::StoreRows(y(p, t), out.rows, acc[p][t]);
+  }
 }
 
-// One token's product with a whole stripe. Its panels advance together: each line of memory is
-// fetched once, while others are computed on. One after the other, the first would wait for all of
-// the memory, and the second for none.
-template <class V, class Family>
-void RunStripe(StripesAt at, int64_t n_block, const std::byte* tile, float* y) {
-  constexpr int kPanels = kStripeRows / V::kLanes;
-  using Source = typename Family::Source;
-  Source panels[kPanels];
-  typename V::F acc[kPanels][1];
-  for (int p = 0; p < kPanels; ++p) {
-    panels[p] = {{at.p, static_cast<size_t>(p * V::kLanes)}};
-    acc[p][0] = V::ZeroFloat();
-  }
-  Family::template Run<1>(panels, n_block, tile, acc);
-  for (int p = 0; p < kPanels; ++p) V::StoreRows(y + p * V::kLanes, V::kLanes, acc[p][0]);
-}
-
-// RunTile for nt tokens, 1 to kTokenTile.
-template <class V, class Family, class From, int... NT>
-void RunTileOf(int nt, const From& source, int64_t n_block, const std::byte* tile, PanelOut out,
-               std::integer_sequence<int, NT...>) {
-  using Run = void (*)(const From&, int64_t, const std::byte*, PanelOut);
-  static constexpr Run kTable[] = {RunTile<V, Family, NT + 1, From>...};
+// RunTile for nt tokens, one of NT + 1.
+template <class V, class Family, int P, class From, int... NT>
+void RunTileOf(int nt, const From (&source)[P], int64_t n_block, const std::byte* tile,
+               PanelOut out, std::integer_sequence<int, NT...>) {
+  using Run = void (*)(const From(&)[P], int64_t, const std::byte*, PanelOut);
+  static constexpr Run kTable[] = {RunTile<V, Family, NT + 1, P, From>...};
   kTable[nt - 1](source, n_block, tile, out);
 }
 
@@ -349,12 +337,8 @@ class PanelProduct {
   void Rows(int64_t row_begin, int64_t row_end) {
     int64_t row = row_begin;
     if constexpr (Family::kStripes && V::kLanes < kStripeRows) {
-      if (call_.w.striped && token_end_ - token_begin_ == 1) {
-        const int64_t n_block = call_.w.cols / Family::kElements;
-        for (; row + kStripeRows <= row_end; row += kStripeRows) {
-          RunStripe<V, Family>(Stripes(row), n_block, call_.Tile(token_begin_),
-                               Out(row, V::kLanes, token_begin_, 0).y);
-        }
+      if (call_.w.striped && token_end_ - token_begin_ <= kTogether) {
+        for (; row + kStripeRows <= row_end; row += kStripeRows) Stripe(row);
       }
     }
     for (; row < row_end; row += V::kLanes) {
@@ -363,7 +347,20 @@ class PanelProduct {
   }
 
  private:
+  // Up to how many tokens the panels of a stripe advance together; the accumulators of more would
+  // not stay in registers.
+  static constexpr int kTogether = 4;
   static constexpr int64_t kChunkBlocks = Family::kChunk / Family::kElements;
+
+  // A whole stripe, for up to kTogether tokens. Its panels advance together: each line of memory is
+  // fetched once, while others are computed on. One after the other, the first would wait for all
+  // of the memory, and the second for none.
+  void Stripe(int64_t row) {
+    constexpr int kPanels = kStripeRows / V::kLanes;
+    typename Family::Source panels[kPanels];
+    for (int p = 0; p < kPanels; ++p) panels[p] = {Stripes(row + p * V::kLanes)};
+    Tiles(panels, row, V::kLanes, 0, call_.w.cols / Family::kElements);
+  }
 
   void Panel(int64_t row, int n_row) {
     const bool one_tile = token_end_ - token_begin_ <= kTokenTile;
@@ -371,13 +368,14 @@ class PanelProduct {
     if constexpr (Family::kStripes) {
       if (call_.w.striped && row < call_.w.rows / kStripeRows * kStripeRows) {
         const StripesAt at = Stripes(row);
-        if (one_tile) return Tiles(typename Family::Source{at}, row, n_row, 0, n_block);
+        if (one_tile) return Tiles<1, typename Family::Source>({{at}}, row, n_row, 0, n_block);
         return Chunks(row, n_row, [&](int64_t b, int64_t) {
           return at + static_cast<size_t>(b) * Family::kBytes;
         });
       }
     } else if (one_tile && n_row == V::kLanes) {
-      return Tiles(typename Family::Source{At(row, n_row, 0, n_block)}, row, n_row, 0, n_block);
+      return Tiles<1, typename Family::Source>({{At(row, n_row, 0, n_block)}}, row, n_row, 0,
+                                               n_block);
     }
     Chunks(row, n_row, [&](int64_t b, int64_t n) { return At(row, n_row, b, n); });
   }
@@ -389,7 +387,7 @@ class PanelProduct {
     for (int64_t b = 0; b < n_block; b += kChunkBlocks) {
       const int64_t n = std::min(kChunkBlocks, n_block - b);
       Family::Pack(where(b, n), n, packed_);
-      Tiles<const typename Family::Packed*>(packed_, row, n_row, b, n);
+      Tiles<1, const typename Family::Packed*>({packed_}, row, n_row, b, n);
     }
   }
 
@@ -400,14 +398,15 @@ class PanelProduct {
             static_cast<size_t>(lane)};
   }
 
-  // Adds blocks [b, b + n_block) of the panel to the results of every token.
-  template <class From>
-  void Tiles(const From& source, int64_t row, int n_row, int64_t b, int64_t n_block) {
+  // Adds blocks [b, b + n_block) of the panels to the results of every token.
+  template <int P, class From>
+  void Tiles(const From (&source)[P], int64_t row, int n_row, int64_t b, int64_t n_block) {
+    constexpr int kMost = P == 1 ? kTokenTile : kTogether;
     for (int64_t t0 = token_begin_; t0 < token_end_; t0 += kTokenTile) {
       const int nt = call_.TileTokens(t0);
       const std::byte* tile = Family::Advance(call_.Tile(t0), nt, b);
       RunTileOf<V, Family>(nt, source, n_block, tile, Out(row, n_row, t0, b),
-                           std::make_integer_sequence<int, kTokenTile>());
+                           std::make_integer_sequence<int, kMost>());
     }
   }
 

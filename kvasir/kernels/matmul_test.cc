@@ -116,7 +116,7 @@ TEST_P(EveryType, StripesGiveTheBitsOfRows) {
   if (!HasStripes(type)) GTEST_SKIP() << "floats lie in rows";
   const auto block = static_cast<int64_t>(InfoOf(type).block_elements);
   for (int64_t rows : {1, 15, 16, 17, 40, 64, 75}) {
-    for (int64_t n_token : {1, 2, 8, 9, 20}) {
+    for (int64_t n_token : {1, 2, 4, 5, 8, 9, 20}) {
       const Problem rows_of(type, rows, block * (1 + rows % 5), n_token, 0,
                             static_cast<uint32_t>(rows * 100 + n_token));
       const Problem striped = Striped(rows_of);
