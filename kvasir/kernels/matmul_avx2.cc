@@ -50,20 +50,40 @@ struct Avx2 {
 
   template <int kMaxCode, int n>
   static I Dot(I acc, const I* code, const std::byte* q) {
+    return ScaledDot<kMaxCode, n>(acc, _mm256_set1_epi16(1), code, q);
+  }
+  // acc + scale * (code . q); a scale is twice the same int16, for the two halves of a sum.
+  template <int kMaxCode, int n>
+  static I ScaledDot(I acc, I scale, const I* code, const std::byte* q) {
     // How many sums of two products fit an int16: 8, 4 or 2.
     constexpr int kFit = kMaxCode == 255 ? 1 : 32767 / (2 * 127 * kMaxCode);
     constexpr int kRun = std::min(kFit, n);
     static_assert(n % kRun == 0);
-    const I ones = _mm256_set1_epi16(1);
 #pragma GCC unroll 8
     for (int i = 0; i < n; i += kRun) {
       I sum = Pairs<kMaxCode>(code[i], Broadcast(q + 4 * i));
       for (int j = i + 1; j < i + kRun; ++j) {
         sum = _mm256_add_epi16(sum, Pairs<kMaxCode>(code[j], Broadcast(q + 4 * j)));
       }
-      acc = Add(acc, _mm256_madd_epi16(sum, ones));
+      acc = Add(acc, _mm256_madd_epi16(sum, scale));
     }
     return acc;
+  }
+  template <int i>
+  static I ScaleOf(I bytes) {
+    return _mm256_shuffle_epi8(bytes, InEachDword(0x80008000 | i << 16 | i));
+  }
+  template <int i>
+  static I SignedScaleOf(I bytes) {
+    return Halve(_mm256_shuffle_epi8(bytes, InEachDword(0x00800080 | i << 24 | i << 8)));
+  }
+  template <int i>
+  static I PairOf(I bytes) {
+    return _mm256_shuffle_epi8(bytes, InEachDword(0x80008000 | (i + 1) << 16 | i));
+  }
+  template <int i>
+  static I SignedPairOf(I bytes) {
+    return Halve(_mm256_shuffle_epi8(bytes, InEachDword(0x00800080 | (i + 1) << 24 | i << 8)));
   }
   static I DotPairs(I acc, I pairs, const std::byte* sums) {
     return Add(acc, _mm256_madd_epi16(pairs, Broadcast(sums)));
@@ -163,6 +183,15 @@ struct Avx2 {
   };
 
  private:
+  // A choice of bytes from each dword, as _mm256_shuffle_epi8 takes it; 0x80 gives zero.
+  static I InEachDword(uint32_t choice) {
+    const I first = _mm256_setr_epi32(0, 0x04040404, 0x08080808, 0x0c0c0c0c, 0, 0x04040404,
+                                      0x08080808, 0x0c0c0c0c);
+    return _mm256_add_epi8(first, Constant(choice));
+  }
+  // The upper bytes of int16s.
+  static I Halve(I words) { return _mm256_srai_epi16(words, 8); }
+
   // int16 sums of the products of bytes 2i and 2i + 1.
   template <int kMaxCode>
   static I Pairs(I code, I q) {

@@ -63,6 +63,27 @@ struct Avx512 {
     for (int i = 0; i < n; ++i) acc = _mm512_dpbusd_epi32(acc, code[i], Broadcast(q + 4 * i));
     return acc;
   }
+  template <int kMaxCode, int n>
+  static I ScaledDot(I acc, I scale, const I* code, const std::byte* q) {
+    return Add(acc, Mul(Dot<kMaxCode, n>(Zero(), code, q), scale));
+  }
+  // Scales are int32.
+  template <int i>
+  static I ScaleOf(I bytes) {
+    return And(Shr<8 * i>(bytes), 0xff);
+  }
+  template <int i>
+  static I SignedScaleOf(I bytes) {
+    return Sar<24>(Shl<24 - 8 * i>(bytes));
+  }
+  template <int i>
+  static I PairOf(I bytes) {
+    return Or(ScaleOf<i>(bytes), Shl<16>(ScaleOf<i + 1>(bytes)));
+  }
+  template <int i>
+  static I SignedPairOf(I bytes) {
+    return Or(And(SignedScaleOf<i>(bytes), 0xffff), Shl<16>(SignedScaleOf<i + 1>(bytes)));
+  }
   static I DotPairs(I acc, I pairs, const std::byte* sums) {
     return _mm512_dpwssd_epi32(acc, pairs, Broadcast(sums));
   }

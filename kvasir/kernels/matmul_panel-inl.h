@@ -5,6 +5,7 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <utility>
 
@@ -29,6 +30,10 @@ const uint8_t* NextPanel(PanelAt at, int64_t b, size_t block_bytes) {
   return at.p + V::kLanes * (at.stride + static_cast<size_t>(b) * block_bytes);
 }
 
+// Keeps the compiler from loading things early, or once for several uses: it would have to store
+// what it has no registers for.
+inline void LoadAfresh() { std::atomic_signal_fence(std::memory_order_seq_cst); }
+
 // Stripes are one run of bytes, which the machine itself reads ahead.
 template <size_t kBlockBytes, class Unpacked>
 struct Direct {
@@ -39,8 +44,8 @@ struct Direct {
 };
 
 // Each family has: the elements and bytes of a block; the columns of a chunk; Packed, a block
-// unpacked; Pack; and Run, which adds n blocks to the accumulators of NT tokens, where `source[b]`
-// gives a block, unpacked there and then (Direct) or before (const Packed*).
+// unpacked; Pack; and Run, which adds n blocks to the accumulators of NT tokens for P panels, where
+// `source[p][b]` gives a block, unpacked there and then (Direct) or before (const Packed*).
 
 template <class V, class Codec>
 struct Family32 {
@@ -65,24 +70,32 @@ struct Family32 {
     }
   }
 
-  template <int NT, class From>
-  static void Run(const From& source, int64_t n_block, const std::byte* tile,
-                  typename V::F (&acc)[NT]) {
+  template <int NT, int P, class From>
+  static void Run(const From (&source)[P], int64_t n_block, const std::byte* tile,
+                  typename V::F (&acc)[P][NT]) {
     constexpr Record32 kRecord{NT};
     for (int64_t b = 0; b < n_block; ++b, tile += kRecord.bytes()) {
-      const auto& block = source[b];
+#pragma GCC unroll 2
+      for (int p = 0; p < P; ++p) AddBlock<NT>(source[p][b], tile, acc[p]);
+    }
+  }
+
+ private:
+  template <int NT>
+  [[gnu::always_inline]] static void AddBlock(const Packed& block, const std::byte* tile,
+                                              typename V::F (&acc)[NT]) {
+    constexpr Record32 kRecord{NT};
 #pragma GCC unroll 8
-      for (int t = 0; t < NT; ++t) {
-        auto sum = V::Zero();
-        if constexpr (Codec::kOffsetShift != 0) {
-          sum = V::template Shl<Codec::kOffsetShift>(V::Broadcast(tile + kRecord.NegativeSum(t)));
-        }
-        sum = V::template Dot<Codec::kMaxCode, 8>(sum, block.code, tile + kRecord.Q(t));
-        const auto scale = V::Mul(block.d, V::BroadcastFloat(tile + kRecord.D(t)));
-        acc[t] = V::Fma(scale, V::ToFloat(sum), acc[t]);
-        if constexpr (Codec::kHasMin) {
-          acc[t] = V::Fma(block.m, V::BroadcastFloat(tile + kRecord.S(t)), acc[t]);
-        }
+    for (int t = 0; t < NT; ++t) {
+      auto sum = V::Zero();
+      if constexpr (Codec::kOffsetShift != 0) {
+        sum = V::template Shl<Codec::kOffsetShift>(V::Broadcast(tile + kRecord.NegativeSum(t)));
+      }
+      sum = V::template Dot<Codec::kMaxCode, 8>(sum, block.code, tile + kRecord.Q(t));
+      const auto scale = V::Mul(block.d, V::BroadcastFloat(tile + kRecord.D(t)));
+      acc[t] = V::Fma(scale, V::ToFloat(sum), acc[t]);
+      if constexpr (Codec::kHasMin) {
+        acc[t] = V::Fma(block.m, V::BroadcastFloat(tile + kRecord.S(t)), acc[t]);
       }
     }
   }
@@ -100,6 +113,8 @@ struct Family256 {
     Header header;
     PanelPair<V> pair[4];
     const PanelPair<V>& Pair(int p) const { return pair[p]; }
+    template <int kParts>
+    void PrefetchPart(int) const {}
   };
   struct Unpacked {
     Header header;
@@ -108,12 +123,13 @@ struct Family256 {
     explicit Unpacked(StripesAt at) : reader(at), ahead(at.p + 2 * kStripeRows * kBytes) {
       header.Load(at);
     }
-    [[gnu::always_inline]] PanelPair<V> Pair(int p) const {
+    [[gnu::always_inline]] PanelPair<V> Pair(int p) const { return reader(p); }
+    template <int kParts>
+    [[gnu::always_inline]] void PrefetchPart(int part) const {
       if constexpr (!Codec::kFrontToBack) {  // the machine does not see what comes next
-        constexpr size_t kQuarter = kStripeRows * kBytes / 4;
-        Prefetch(ahead + static_cast<size_t>(p) * kQuarter, kQuarter);
+        constexpr size_t kPart = kStripeRows * kBytes / kParts;
+        Prefetch(ahead + static_cast<size_t>(part) * kPart, kPart);
       }
-      return reader(p);
     }
   };
   using Source = Direct<kBytes, Unpacked>;
@@ -132,29 +148,39 @@ struct Family256 {
     }
   }
 
-  template <int NT, class From>
-  static void Run(const From& source, int64_t n_block, const std::byte* tile,
-                  typename V::F (&acc)[NT]) {
+  template <int NT, int P, class From>
+  static void Run(const From (&source)[P], int64_t n_block, const std::byte* tile,
+                  typename V::F (&acc)[P][NT]) {
     constexpr Record256 kRecord{NT};
     for (int64_t b = 0; b < n_block; ++b, tile += kRecord.bytes()) {
-      const auto& block = source[b];
-      typename V::I sum[NT];
-      for (auto& s : sum) s = V::Zero();
-#pragma GCC unroll 4
-      for (int p = 0; p < 4; ++p) {
-        const auto& pair = block.Pair(p);
-#pragma GCC unroll 2
-        for (int half = 0; half < 2; ++half) {
-          const int run = Codec::Run(p, half);
-          AddRun<NT>(block.header.scale + run * kRunsOf32, pair.code + 8 * half, tile + 32 * run,
-                     sum);
-        }
+      for (int p = 0; p < P; ++p) {
+        if constexpr (P > 1) LoadAfresh();
+        const auto& block = source[p][b];
+        typename V::I sum[NT];
+        AddPairs<NT, P>(block, p, tile, sum);
+        AddBlock<NT>(block.header, sum, tile, acc[p]);
       }
-      AddBlock<NT>(block.header, sum, tile, acc);
     }
   }
 
  private:
+  template <int NT, int P, class Block>
+  [[gnu::always_inline]] static void AddPairs(const Block& block, int panel, const std::byte* tile,
+                                              typename V::I (&sum)[NT]) {
+    for (auto& s : sum) s = V::Zero();
+#pragma GCC unroll 4
+    for (int p = 0; p < 4; ++p) {
+      block.template PrefetchPart<4 * P>(4 * panel + p);
+      const auto& pair = block.Pair(p);
+#pragma GCC unroll 2
+      for (int half = 0; half < 2; ++half) {
+        const int run = Codec::Run(p, half);
+        AddRun<NT>(block.header.scale + run * kRunsOf32, pair.code + 8 * half, tile + 32 * run,
+                   sum);
+      }
+    }
+  }
+
   // Adds scale * (codes . q) over 32 columns.
   template <int NT>
   static void AddRun(const typename V::I* scale, const typename V::I* code, const std::byte* q,
@@ -165,9 +191,8 @@ struct Family256 {
     for (int t = 0; t < NT; ++t) {
 #pragma GCC unroll 2
       for (int i = 0; i < kRunsOf32; ++i) {
-        const auto dot = V::template Dot<Codec::kMaxCode, kVectors>(
-            V::Zero(), code + kVectors * i, q + kRecord.Q(t) + Codec::kRun * i);
-        sum[t] = V::Add(sum[t], V::Mul(dot, scale[i]));
+        sum[t] = V::template ScaledDot<Codec::kMaxCode, kVectors>(
+            sum[t], scale[i], code + kVectors * i, q + kRecord.Q(t) + Codec::kRun * i);
       }
     }
   }
@@ -232,25 +257,28 @@ struct FamilyFloat {
   }
 
   template <int NT>
-  static void Run(const Source& source, int64_t n, const std::byte* tile,
-                  typename V::F (&acc)[NT]) {
+  static void Run(const Source (&source)[1], int64_t n, const std::byte* tile,
+                  typename V::F (&acc)[1][NT]) {
     constexpr size_t kTileColumn = NT * sizeof(float);
+    const PanelAt at = source[0].at;
     int64_t k = 0;
     for (; k + kStep <= n; k += kStep, tile += kStep * kTileColumn) {
-      Prefetch(NextPanel<V>(source.at, k, kBytes), V::kLanes * kStep * kBytes);
-      Float::LoadColumns(source.at + k * kBytes, [&](int i, typename V::F column) {
-        AddColumn(column, tile + static_cast<size_t>(i) * kTileColumn, acc);
+      Prefetch(NextPanel<V>(at, k, kBytes), V::kLanes * kStep * kBytes);
+      Float::LoadColumns(at + k * kBytes, [&](int i, typename V::F column) {
+        AddColumn(column, tile + static_cast<size_t>(i) * kTileColumn, acc[0]);
       });
     }
     for (; k < n; ++k, tile += kTileColumn) {
-      AddColumn(Float::LoadColumn(source.at + k * kBytes), tile, acc);
+      AddColumn(Float::LoadColumn(at + k * kBytes), tile, acc[0]);
     }
   }
 
   template <int NT>
-  static void Run(const Packed* packed, int64_t n, const std::byte* tile,
-                  typename V::F (&acc)[NT]) {
-    for (int64_t k = 0; k < n; ++k, tile += NT * sizeof(float)) AddColumn(packed[k], tile, acc);
+  static void Run(const Packed* const (&packed)[1], int64_t n, const std::byte* tile,
+                  typename V::F (&acc)[1][NT]) {
+    for (int64_t k = 0; k < n; ++k, tile += NT * sizeof(float)) {
+      AddColumn(packed[0][k], tile, acc[0]);
+    }
   }
 
  private:
@@ -275,22 +303,28 @@ struct PanelOut {
   bool resume;  // start from what y holds
 };
 
-template <class V, class Family, int NT, class From>
-void RunTile(const From& source, int64_t n_block, const std::byte* tile, PanelOut out) {
-  typename V::F acc[NT];
-  for (int t = 0; t < NT; ++t) {
-    acc[t] = out.resume ? V::LoadRows(out.y + t * out.stride, out.rows) : V::ZeroFloat();
+// P panels, one after the other in y.
+template <class V, class Family, int NT, int P, class From>
+void RunTile(const From (&source)[P], int64_t n_block, const std::byte* tile, PanelOut out) {
+  typename V::F acc[P][NT];
+  const auto y = [&](int p, int t) { return out.y + t * out.stride + p * V::kLanes; };
+  for (int p = 0; p < P; ++p) {
+    for (int t = 0; t < NT; ++t) {
+      acc[p][t] = out.resume ? V::LoadRows(y(p, t), out.rows) : V::ZeroFloat();
+    }
   }
   Family::template Run<NT>(source, n_block, tile, acc);
-  for (int t = 0; t < NT; ++t) V::StoreRows(out.y + t * out.stride, out.rows, acc[t]);
+  for (int p = 0; p < P; ++p) {
+    for (int t = 0; t < NT; ++t) V::StoreRows(y(p, t), out.rows, acc[p][t]);
+  }
 }
 
-// RunTile for nt tokens, 1 to kTokenTile.
-template <class V, class Family, class From, int... NT>
-void RunTileOf(int nt, const From& source, int64_t n_block, const std::byte* tile, PanelOut out,
-               std::integer_sequence<int, NT...>) {
-  using Run = void (*)(const From&, int64_t, const std::byte*, PanelOut);
-  static constexpr Run kTable[] = {RunTile<V, Family, NT + 1, From>...};
+// RunTile for nt tokens, one of NT + 1.
+template <class V, class Family, int P, class From, int... NT>
+void RunTileOf(int nt, const From (&source)[P], int64_t n_block, const std::byte* tile,
+               PanelOut out, std::integer_sequence<int, NT...>) {
+  using Run = void (*)(const From(&)[P], int64_t, const std::byte*, PanelOut);
+  static constexpr Run kTable[] = {RunTile<V, Family, NT + 1, P, From>...};
   kTable[nt - 1](source, n_block, tile, out);
 }
 
@@ -301,13 +335,32 @@ class PanelProduct {
       : call_(call), token_begin_(token_begin), token_end_(token_end) {}
 
   void Rows(int64_t row_begin, int64_t row_end) {
-    for (int64_t row = row_begin; row < row_end; row += V::kLanes) {
+    int64_t row = row_begin;
+    if constexpr (Family::kStripes && V::kLanes < kStripeRows) {
+      if (call_.w.striped && token_end_ - token_begin_ <= kTogether) {
+        for (; row + kStripeRows <= row_end; row += kStripeRows) Stripe(row);
+      }
+    }
+    for (; row < row_end; row += V::kLanes) {
       Panel(row, static_cast<int>(std::min<int64_t>(V::kLanes, row_end - row)));
     }
   }
 
  private:
+  // Up to how many tokens the panels of a stripe advance together; the accumulators of more would
+  // not stay in registers.
+  static constexpr int kTogether = 4;
   static constexpr int64_t kChunkBlocks = Family::kChunk / Family::kElements;
+
+  // A whole stripe, for up to kTogether tokens. Its panels advance together: each line of memory is
+  // fetched once, while others are computed on. One after the other, the first would wait for all
+  // of the memory, and the second for none.
+  void Stripe(int64_t row) {
+    constexpr int kPanels = kStripeRows / V::kLanes;
+    typename Family::Source panels[kPanels];
+    for (int p = 0; p < kPanels; ++p) panels[p] = {Stripes(row + p * V::kLanes)};
+    Tiles(panels, row, V::kLanes, 0, call_.w.cols / Family::kElements);
+  }
 
   void Panel(int64_t row, int n_row) {
     const bool one_tile = token_end_ - token_begin_ <= kTokenTile;
@@ -315,13 +368,14 @@ class PanelProduct {
     if constexpr (Family::kStripes) {
       if (call_.w.striped && row < call_.w.rows / kStripeRows * kStripeRows) {
         const StripesAt at = Stripes(row);
-        if (one_tile) return Tiles(typename Family::Source{at}, row, n_row, 0, n_block);
+        if (one_tile) return Tiles<1, typename Family::Source>({{at}}, row, n_row, 0, n_block);
         return Chunks(row, n_row, [&](int64_t b, int64_t) {
           return at + static_cast<size_t>(b) * Family::kBytes;
         });
       }
     } else if (one_tile && n_row == V::kLanes) {
-      return Tiles(typename Family::Source{At(row, n_row, 0, n_block)}, row, n_row, 0, n_block);
+      return Tiles<1, typename Family::Source>({{At(row, n_row, 0, n_block)}}, row, n_row, 0,
+                                               n_block);
     }
     Chunks(row, n_row, [&](int64_t b, int64_t n) { return At(row, n_row, b, n); });
   }
@@ -333,7 +387,7 @@ class PanelProduct {
     for (int64_t b = 0; b < n_block; b += kChunkBlocks) {
       const int64_t n = std::min(kChunkBlocks, n_block - b);
       Family::Pack(where(b, n), n, packed_);
-      Tiles<const typename Family::Packed*>(packed_, row, n_row, b, n);
+      Tiles<1, const typename Family::Packed*>({packed_}, row, n_row, b, n);
     }
   }
 
@@ -344,14 +398,15 @@ class PanelProduct {
             static_cast<size_t>(lane)};
   }
 
-  // Adds blocks [b, b + n_block) of the panel to the results of every token.
-  template <class From>
-  void Tiles(const From& source, int64_t row, int n_row, int64_t b, int64_t n_block) {
+  // Adds blocks [b, b + n_block) of the panels to the results of every token.
+  template <int P, class From>
+  void Tiles(const From (&source)[P], int64_t row, int n_row, int64_t b, int64_t n_block) {
+    constexpr int kMost = P == 1 ? kTokenTile : kTogether;
     for (int64_t t0 = token_begin_; t0 < token_end_; t0 += kTokenTile) {
       const int nt = call_.TileTokens(t0);
       const std::byte* tile = Family::Advance(call_.Tile(t0), nt, b);
       RunTileOf<V, Family>(nt, source, n_block, tile, Out(row, n_row, t0, b),
-                           std::make_integer_sequence<int, kTokenTile>());
+                           std::make_integer_sequence<int, kMost>());
     }
   }
 

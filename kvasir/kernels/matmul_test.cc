@@ -6,6 +6,7 @@
 #include <cstring>
 #include <limits>
 #include <random>
+#include <utility>
 #include <vector>
 
 #include "kvasir/core/isa.h"
@@ -115,7 +116,7 @@ TEST_P(EveryType, StripesGiveTheBitsOfRows) {
   if (!HasStripes(type)) GTEST_SKIP() << "floats lie in rows";
   const auto block = static_cast<int64_t>(InfoOf(type).block_elements);
   for (int64_t rows : {1, 15, 16, 17, 40, 64, 75}) {
-    for (int64_t n_token : {1, 2, 8, 9, 20}) {
+    for (int64_t n_token : {1, 2, 4, 5, 8, 9, 20}) {
       const Problem rows_of(type, rows, block * (1 + rows % 5), n_token, 0,
                             static_cast<uint32_t>(rows * 100 + n_token));
       const Problem striped = Striped(rows_of);
@@ -215,29 +216,37 @@ TEST_P(EveryType, AnActivationThatIsNotFiniteMakesItsTokenNotFiniteAndNoOther) {
 INSTANTIATE_TEST_SUITE_P(MatMul, EveryType, testing::ValuesIn(kAllTypes),
                          [](const auto& info) { return std::string(InfoOf(info.param).name); });
 
+void ExpectExtremeCodesGiveTheBitsOfScalar(TensorType type, int fill, int64_t n_token) {
+  Problem p(type, 17, 512, n_token, 0, 1);
+  for (float& v : p.x) v = fill & 1 ? 3.0f : -3.0f;
+  std::memset(p.bytes.data(), fill, p.bytes.size());
+  const size_t block_bytes = InfoOf(type).block_bytes;
+  const uint16_t one = 0x3c00;
+  const size_t d_at = type == TensorType::kQ6_K ? 208 : 0;
+  for (size_t at = 0; at < p.bytes.size(); at += block_bytes) {
+    std::memcpy(p.bytes.data() + at + d_at, &one, 2);
+    if (type == TensorType::kQ4_1 || type == TensorType::kQ5_1 || type == TensorType::kQ4_K ||
+        type == TensorType::kQ5_K) {
+      std::memcpy(p.bytes.data() + at + 2, &one, 2);
+    }
+  }
+  const Problem striped = Striped(p);
+  const std::vector<float> expected = p.Run(Isa::kScalar, 1);
+  for (Isa isa : RunnableIsas()) {
+    for (const Problem* layout : {&std::as_const(p), &striped}) {
+      EXPECT_TRUE(SameBits(layout->Run(isa, 1), expected))
+          << IsaName(isa) << " " << InfoOf(type).name << " fill " << fill << " tokens " << n_token
+          << " striped " << layout->w.striped;
+    }
+  }
+}
+
 // The largest integers that can arise must not wrap or saturate.
 TEST(MatMul, ExtremeCodesGiveTheBitsOfScalar) {
   for (TensorType type : kAllTypes) {
     if (InfoOf(type).block_elements == 1) continue;
     for (int fill : {0x00, 0x7f, 0x80, 0xff}) {
-      Problem p(type, 17, 512, 5, 0, 1);
-      for (float& v : p.x) v = fill & 1 ? 3.0f : -3.0f;
-      std::memset(p.bytes.data(), fill, p.bytes.size());
-      const size_t block_bytes = InfoOf(type).block_bytes;
-      const uint16_t one = 0x3c00;
-      const size_t d_at = type == TensorType::kQ6_K ? 208 : 0;
-      for (size_t at = 0; at < p.bytes.size(); at += block_bytes) {
-        std::memcpy(p.bytes.data() + at + d_at, &one, 2);
-        if (type == TensorType::kQ4_1 || type == TensorType::kQ5_1 || type == TensorType::kQ4_K ||
-            type == TensorType::kQ5_K) {
-          std::memcpy(p.bytes.data() + at + 2, &one, 2);
-        }
-      }
-      const std::vector<float> expected = p.Run(Isa::kScalar, 1);
-      for (Isa isa : RunnableIsas()) {
-        EXPECT_TRUE(SameBits(p.Run(isa, 1), expected))
-            << IsaName(isa) << " " << InfoOf(type).name << " fill " << fill;
-      }
+      for (int64_t n_token : {1, 5}) ExpectExtremeCodesGiveTheBitsOfScalar(type, fill, n_token);
     }
   }
 }

@@ -143,6 +143,9 @@ struct PanelQ5_1 {
 
 // --- super-blocks of 256 -------------------------------------------------------------------------
 
+// V::ScaleOf<i> makes byte i of every dword a scale as V::ScaledDot takes it, V::PairOf<i> bytes i
+// and i + 1 two int16.
+
 // Codes of two runs of 32 that share bytes.
 template <class V>
 struct PanelPair {
@@ -177,15 +180,14 @@ struct RangeHeader {
 
  private:
   static void Spread(typename V::I bytes, typename V::I* out) {
-    out[0] = V::And(bytes, 0xff);
-    out[1] = V::And(V::template Shr<8>(bytes), 0xff);
-    out[2] = V::And(V::template Shr<16>(bytes), 0xff);
-    out[3] = V::template Shr<24>(bytes);
+    out[0] = V::template ScaleOf<0>(bytes);
+    out[1] = V::template ScaleOf<1>(bytes);
+    out[2] = V::template ScaleOf<2>(bytes);
+    out[3] = V::template ScaleOf<3>(bytes);
   }
   static void Pair(typename V::I bytes, typename V::I* out) {
-    out[0] = V::Or(V::And(bytes, 0xff), V::template Shl<8>(V::And(bytes, 0xff00)));
-    out[1] = V::Or(V::And(V::template Shr<16>(bytes), 0xff),
-                   V::And(V::template Shr<8>(bytes), 0xff0000));
+    out[0] = V::template PairOf<0>(bytes);
+    out[1] = V::template PairOf<2>(bytes);
   }
 };
 
@@ -202,13 +204,12 @@ struct SymmetricHeader {
     typename V::I raw[4];
     V::LoadTransposed(at + 192, raw);
     for (int i = 0; i < 4; ++i) {
-      scale[4 * i] = V::template Sar<24>(V::template Shl<24>(raw[i]));
-      scale[4 * i + 1] = V::template Sar<24>(V::template Shl<16>(raw[i]));
-      scale[4 * i + 2] = V::template Sar<24>(V::template Shl<8>(raw[i]));
-      scale[4 * i + 3] = V::template Sar<24>(raw[i]);
-    }
-    for (int i = 0; i < 8; ++i) {
-      pairs[i] = V::Or(V::And(scale[2 * i], 0xffff), V::template Shl<16>(scale[2 * i + 1]));
+      scale[4 * i] = V::template SignedScaleOf<0>(raw[i]);
+      scale[4 * i + 1] = V::template SignedScaleOf<1>(raw[i]);
+      scale[4 * i + 2] = V::template SignedScaleOf<2>(raw[i]);
+      scale[4 * i + 3] = V::template SignedScaleOf<3>(raw[i]);
+      pairs[2 * i] = V::template SignedPairOf<0>(raw[i]);
+      pairs[2 * i + 1] = V::template SignedPairOf<2>(raw[i]);
     }
   }
 };
@@ -246,7 +247,9 @@ struct PanelQ5_K {
   using Header = RangeHeader<V>;
   static constexpr size_t kBytes = 176;
   static constexpr int kRun = 32;
-  static constexpr bool kFrontToBack = true;  // how blocks in stripes are read
+  // Fifth bits and low bits are two streams, of which narrow panels take half a line at a time: the
+  // machine follows neither.
+  static constexpr bool kFrontToBack = V::kLanes == 16;
   static constexpr int kMaxCode = 31;
   static constexpr int Run(int p, int half) { return 2 * p + half; }
 
