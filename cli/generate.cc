@@ -134,7 +134,7 @@ void PrintTimings(const GenerateResult& result) {
              result.n_prompt, result.n_cached, result.prefill_seconds,
              Rate(n_computed, result.prefill_seconds));
   fmt::print(stderr, "decode {} tokens, {:.2f} s, {:.1f} tokens/s; ended by {}\n", n_token,
-             result.decode_seconds, Rate(n_token, result.decode_seconds),
+             result.decode_seconds, Rate(result.n_decoded, result.decode_seconds),
              FinishReasonName(result.finish));
   if (result.prefill_share < 1) {
     fmt::print(stderr, "prompt attention read {:.1f} % of the tokens that it may leave out\n",

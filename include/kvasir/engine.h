@@ -75,6 +75,9 @@ struct GenerateResult {
   int64_t n_cached = 0;     // of these, not computed again
   double prefill_seconds = 0;
   double decode_seconds = 0;
+  // Tokens that were run behind the prompt in that time: all but the last where n_predict ended
+  // the call.
+  int64_t n_decoded = 0;
   int64_t kv_bytes = 0;  // held by the session at the end
   // With prefill= in the recipe: of the tokens that the prompt's queries may leave out, the share
   // that they read, over all query heads; else 1.

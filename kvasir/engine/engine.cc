@@ -397,13 +397,13 @@ Status SessionImpl::Decode(const GenerateOptions& options,
     result->finish = FinishReason::kCancelled;
     return false;
   };
+  const auto enough = [&] {
+    return options.n_predict >= 0 &&
+           static_cast<int64_t>(result->tokens.size()) >= options.n_predict;
+  };
   GeneratedToken token;
-  while (true) {
-    if (options.n_predict >= 0 &&
-        static_cast<int64_t>(result->tokens.size()) >= options.n_predict) {
-      result->finish = FinishReason::kLength;
-      break;
-    }
+  result->finish = FinishReason::kLength;
+  while (!enough()) {
     if (options.cancelled && options.cancelled()) {
       result->finish = FinishReason::kCancelled;
       break;
@@ -428,6 +428,7 @@ Status SessionImpl::Decode(const GenerateOptions& options,
       return Status::Ok();
     }
     if (!emit(token, std::move(text))) break;
+    if (enough()) break;  // nobody asks what would follow
     KVASIR_RETURN_IF_ERROR(EnsureRoom(1));
     if (cache_->next_angle() >= shared_->options.n_ctx) {
       result->finish = FinishReason::kContextFull;
@@ -435,6 +436,7 @@ Status SessionImpl::Decode(const GenerateOptions& options,
     }
     KVASIR_RETURN_IF_ERROR(Feed(RunPhase::kDecode, std::span(&token.id, 1), /*last=*/false,
                                 LogitsWanted::kLast, KeepLast()));
+    ++result->n_decoded;
   }
   std::string rest = stop.Push(detokenizer.Finish());
   if (!stop.stopped()) rest += stop.Finish();

@@ -101,6 +101,25 @@ TEST_F(EngineIds, ATokenBeyondTheRowsIsRefusedBeforeItIsLookedUp) {
   EXPECT_TRUE(Generate(engine_->Tokenize("a")).ok());
 }
 
+// Nobody asks what would follow the last token; a call that goes on runs it then.
+TEST_F(EngineIds, TheLastTokenAskedForIsNotRun) {
+  ASSERT_NO_FATAL_FAILURE(Load(directory_.Write("padded.gguf", PaddedModel())));
+  const auto first = Generate({5, 6, 7});
+  ASSERT_TRUE(first.ok()) << first.status().ToString();
+  EXPECT_EQ(first->finish, FinishReason::kLength);
+  ASSERT_EQ(first->tokens.size(), 4u);
+  EXPECT_EQ(first->n_decoded, 3);
+  EXPECT_EQ(session_->tokens().size(), 6u);
+
+  std::vector<TokenId> longer = {5, 6, 7};
+  longer.insert(longer.end(), first->tokens.begin(), first->tokens.end());
+  const auto held = Generate(longer);
+  ASSERT_TRUE(held.ok());
+  EXPECT_EQ(held->n_cached, 6);
+  session_->Clear();
+  EXPECT_EQ(Generate(longer)->tokens, held->tokens);
+}
+
 TEST(EngineLoad, SaysHowManyThreadsTheSystemGave) {
   const TemporaryDirectory directory;
   const std::string path = directory.Write("m.gguf", testing_gguf::TinyModel("tiny-llama"));

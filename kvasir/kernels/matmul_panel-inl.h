@@ -44,8 +44,9 @@ struct Direct {
 };
 
 // Each family has: the elements and bytes of a block; the columns of a chunk; Packed, a block
-// unpacked; Pack; and Run, which adds n blocks to the accumulators of NT tokens for P panels, where
-// `source[p][b]` gives a block, unpacked there and then (Direct) or before (const Packed*).
+// unpacked; Pack, which asks for the memory at `ahead`, unless that is null, while it unpacks; and
+// Run, which adds n blocks to the accumulators of NT tokens for P panels, where `source[p][b]` gives
+// a block, unpacked there and then (Direct) or before (const Packed*).
 
 template <class V, class Codec>
 struct Family32 {
@@ -64,8 +65,10 @@ struct Family32 {
   }
 
   template <class At>
-  static void Pack(At at, int64_t n_block, Packed* packed) {
+  static void Pack(At at, int64_t n_block, const uint8_t* ahead, Packed* packed) {
+    constexpr size_t kPanelBytes = V::kLanes * kBytes;
     for (int64_t b = 0; b < n_block; ++b) {
+      if (ahead != nullptr) Prefetch(ahead + static_cast<size_t>(b) * kPanelBytes, kPanelBytes);
       Codec::Load(at + static_cast<size_t>(b) * kBytes, packed[b]);
     }
   }
@@ -139,8 +142,10 @@ struct Family256 {
   }
 
   template <class At>
-  static void Pack(At at, int64_t n_block, Packed* packed) {
+  static void Pack(At at, int64_t n_block, const uint8_t* ahead, Packed* packed) {
+    constexpr size_t kPanelBytes = V::kLanes * kBytes;
     for (int64_t b = 0; b < n_block; ++b) {
+      if (ahead != nullptr) Prefetch(ahead + static_cast<size_t>(b) * kPanelBytes, kPanelBytes);
       const At block = at + static_cast<size_t>(b) * kBytes;
       packed[b].header.Load(block);
       typename Codec::template Reader<At> reader(block);
@@ -247,7 +252,7 @@ struct FamilyFloat {
     return tile + n_block * nt * static_cast<int64_t>(sizeof(float));
   }
 
-  static void Pack(PanelAt at, int64_t n, Packed* packed) {
+  static void Pack(PanelAt at, int64_t n, const uint8_t*, Packed* packed) {
     int64_t k = 0;
     for (; k + kStep <= n; k += kStep) {
       Float::LoadColumns(at + k * kBytes,
@@ -384,9 +389,15 @@ class PanelProduct {
   template <class Where>
   void Chunks(int64_t row, int n_row, const Where& where) {
     const int64_t n_block = call_.w.cols / Family::kElements;
+    const PanelAt panel{reinterpret_cast<const uint8_t*>(call_.w.data) +
+                            static_cast<size_t>(row) * call_.w.row_bytes,
+                        call_.w.row_bytes};
+    // Many tokens stay with a panel for so long that the next one would be in their way.
+    const bool hurry = !call_.w.striped && token_end_ - token_begin_ <= kTokenTile;
     for (int64_t b = 0; b < n_block; b += kChunkBlocks) {
       const int64_t n = std::min(kChunkBlocks, n_block - b);
-      Family::Pack(where(b, n), n, packed_);
+      Family::Pack(where(b, n), n, hurry ? NextPanel<V>(panel, b, Family::kBytes) : nullptr,
+                   packed_);
       Tiles<1, const typename Family::Packed*>({packed_}, row, n_row, b, n);
     }
   }

@@ -17,6 +17,9 @@ namespace {
 // Rows of logits made at a time: a whole chunk of a large vocabulary would outweigh the cache.
 constexpr int64_t kLogitRows = 16;
 
+// Chunks of so few tokens, one tile of a product, take as long as their weights take to be read.
+constexpr int64_t kFewTokens = 8;
+
 void* Aligned(std::vector<std::byte>& bytes) {
   return reinterpret_cast<void*>((reinterpret_cast<uintptr_t>(bytes.data()) + 63) & ~uintptr_t{63});
 }
@@ -54,7 +57,7 @@ Result<std::unique_ptr<ForwardPass>> ForwardPass::Create(std::shared_ptr<const M
   }
   std::unique_ptr<ForwardPass> pass(
       new ForwardPass(std::move(model), n_ctx, max_chunk, team, ledger));
-  KVASIR_ASSIGN_OR_RETURN(pass->striped_, StripedWeights::Of(pass->model_, team));
+  KVASIR_ASSIGN_OR_RETURN(pass->weights_, StripedWeights::Of(pass->model_));
   KVASIR_ASSIGN_OR_RETURN(pass->workspace_,
                           AttendWorkspace::Create(CacheShapeOf(spec), team.size(), ledger));
   return pass;
@@ -63,7 +66,7 @@ Result<std::unique_ptr<ForwardPass>> ForwardPass::Create(std::shared_ptr<const M
 Status ForwardPass::Reserve(int64_t n_token) {
   if (n_token <= capacity_) return Status::Ok();
   const ModelSpec& s = model_->spec;
-  const Weights& w = weights();
+  const Weights& w = model_->weights;
   size_t prepared = 0;
   const auto consider = [&](const Tensor& tensor, int64_t rows) {
     if (!tensor.empty())
@@ -114,6 +117,7 @@ Status ForwardPass::Reserve(int64_t n_token) {
 Status ForwardPass::Run(std::span<const TokenId> tokens, SequenceCache& cache, LogitsWanted wanted,
                         const LogitsSink& sink, LayerObserver* observer) {
   assert(!tokens.empty() && static_cast<int64_t>(tokens.size()) <= max_chunk_);
+  const bool first = n_token_ == 0;
   n_token_ = static_cast<int64_t>(tokens.size());
   if (cache.next_angle() + n_token_ > n_ctx_) {
     return Status::InvalidArgument(
@@ -121,6 +125,8 @@ Status ForwardPass::Run(std::span<const TokenId> tokens, SequenceCache& cache, L
                     cache.next_angle(), n_token_, n_ctx_));
   }
   KVASIR_RETURN_IF_ERROR(Reserve(n_token_));
+  // Who waits for a first token should not wait for stripes, and large chunks hardly gain by them.
+  if (!first && n_token_ <= kFewTokens) weights_->MoveSome(team_);
   pos_.resize(static_cast<size_t>(n_token_));
   std::iota(pos_.begin(), pos_.end(), cache.n_pos());
   FillAngles(cache.angle_offset());
@@ -132,11 +138,10 @@ Status ForwardPass::Run(std::span<const TokenId> tokens, SequenceCache& cache, L
   }
   cache.Advance(cache.n_pos() + static_cast<int32_t>(n_token_));
   if (wanted == LogitsWanted::kNone) return Status::Ok();
-  const int64_t first = wanted == LogitsWanted::kAll ? 0 : n_token_ - 1;
-  return LogitsOf(hidden().subspan(static_cast<size_t>(first * model_->spec.n_embd)),
-                  [&](int64_t begin, int64_t n, const float* logits) {
-                    return sink(first + begin, n, logits);
-                  });
+  const int64_t from = wanted == LogitsWanted::kAll ? 0 : n_token_ - 1;
+  return LogitsOf(
+      hidden().subspan(static_cast<size_t>(from * model_->spec.n_embd)),
+      [&](int64_t begin, int64_t n, const float* logits) { return sink(from + begin, n, logits); });
 }
 
 void ForwardPass::FillAngles(int32_t angle_offset) {
@@ -180,7 +185,7 @@ void ForwardPass::Project(const Tensor& w, const std::vector<float>& bias, const
 }
 
 void ForwardPass::OutputRows(int layer, int64_t first, int64_t n, float* rows) const {
-  const Tensor& w = weights().layers[layer].wo;
+  const Tensor& w = weights_->layer(layer).wo;
   std::vector<std::byte> row(w.row_bytes);
   for (int64_t i = 0; i < n; ++i) {
     CopyRow(w, first + i, row.data());
@@ -218,14 +223,14 @@ void ForwardPass::AddResidual(float* out, const std::vector<float>& post_norm) {
 Status ForwardPass::Layers(SequenceCache& cache, LayerObserver* observer) {
   for (int layer = 0; layer < model_->spec.n_layer; ++layer) {
     KVASIR_RETURN_IF_ERROR(Attention(layer, cache, observer));
-    FeedForward(weights().layers[layer]);
+    FeedForward(weights_->layer(layer));
   }
   return Status::Ok();
 }
 
 Status ForwardPass::Attention(int layer, SequenceCache& cache, LayerObserver* observer) {
   const ModelSpec& s = model_->spec;
-  const LayerWeights& w = weights().layers[layer];
+  const LayerWeights& w = weights_->layer(layer);
   Buffers& b = buffers_;
   Norm(b.x.data(), w.attn_norm, b.normed.data(), n_token_);
   Project(w.wq, w.bq, b.normed.data(), b.q.data());
@@ -272,14 +277,14 @@ void ForwardPass::FeedForward(const LayerWeights& w) {
 
 Status ForwardPass::LogitsOf(std::span<const float> hidden, const LogitsSink& sink) {
   const ModelSpec& s = model_->spec;
-  const Tensor& output = weights().output;
+  const Tensor& output = weights_->output();
   const int64_t n_row = static_cast<int64_t>(hidden.size()) / s.n_embd;
   KVASIR_RETURN_IF_ERROR(Reserve(1));
   void* activations = Aligned(buffers_.prepared);
   const int64_t block = std::min(kLogitRows, capacity_);
   for (int64_t first = 0; first < n_row; first += block) {
     const int64_t n = std::min(block, n_row - first);
-    Norm(&hidden[first * s.n_embd], weights().output_norm, buffers_.normed.data(), n);
+    Norm(&hidden[first * s.n_embd], model_->weights.output_norm, buffers_.normed.data(), n);
     PrepareActivations(output.type, buffers_.normed.data(), output.cols, n, output.cols,
                        activations, team_);
     MatMul(output, activations, n, buffers_.logits.data(), s.n_vocab, team_);

@@ -44,8 +44,7 @@ CacheShape CacheShapeOf(const ModelSpec& spec);
 // team's size or on how tokens are divided into chunks, to the bit.
 class ForwardPass {
  public:
-  // `n_ctx`: positions a sequence may reach. `max_chunk`: tokens per Run. Takes over the model's
-  // weights: see StripedWeights.
+  // `n_ctx`: positions a sequence may reach. `max_chunk`: tokens per Run.
   static Result<std::unique_ptr<ForwardPass>> Create(std::shared_ptr<const Model> model,
                                                      int32_t n_ctx, int32_t max_chunk,
                                                      ThreadTeam& team, ByteLedger& ledger);
@@ -53,6 +52,10 @@ class ForwardPass {
   // Makes the scratch that chunks of n tokens take, n <= max_chunk; Run does so by itself. Errors:
   // kOutOfMemory.
   Status Reserve(int64_t n_token);
+
+  // Brings the weights to where they are read fastest (StripedWeights), which the first steps of
+  // decoding do bit by bit.
+  void SettleWeights() { weights_->MoveAll(team_); }
 
   // Runs tokens at positions cache.n_pos(), cache.n_pos() + 1, ...; `tokens` must be valid ids, at
   // most max_chunk. On an error the cache is as before.
@@ -102,10 +105,8 @@ class ForwardPass {
     team_.Run(n, [&](int64_t t, int) { f(t); });
   }
 
-  const Weights& weights() const { return striped_->weights(); }
-
   std::shared_ptr<const Model> model_;
-  std::shared_ptr<const StripedWeights> striped_;
+  std::shared_ptr<StripedWeights> weights_;
   const int32_t n_ctx_, max_chunk_;
   ThreadTeam& team_;
   ByteLedger& ledger_;
@@ -128,7 +129,7 @@ class ForwardPass {
   } buffers_;
   ByteCharge charge_;
   int64_t capacity_ = 0;
-  int64_t n_token_ = 0;  // of the chunk under way
+  int64_t n_token_ = 0;  // of the chunk under way; 0 before the first
   std::vector<int32_t> pos_, angles_;
 };
 

@@ -3,9 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstring>
+#include <optional>
 #include <set>
+#include <system_error>
+#include <thread>
 #include <utility>
 
 #include "kvasir/kernels/matmul.h"
@@ -181,24 +185,54 @@ Status AddText(const GgufFile& file, Model* model) {
   return ReadHints(file, &model->hints);
 }
 
-// Brings the pages in while reporting how far it is, so that the first token does not wait for the
-// disk in silence.
-void TouchPages(const GgufFile& file, const LoadOptions& options) {
-  constexpr size_t kPage = 4096;
-  constexpr size_t kReport = size_t{32} << 20;
-  uint64_t done = 0;
-  for (const auto& mapped : file.files()) {
-    const auto bytes = mapped->bytes();
-    for (size_t begin = 0; begin < bytes.size(); begin += kReport) {
-      const size_t end = std::min(bytes.size(), begin + kReport);
-      for (size_t i = begin; i < end; i += kPage) {
-        static_cast<void>(*const_cast<const volatile std::byte*>(&bytes[i]));
+// Brings a file's pages in, piece by piece, on a thread of its own while the text side is built and
+// then on the caller's too: of a cached file the system only enters the pages, which takes two
+// threads half as long as one.
+class PageToucher {
+ public:
+  explicit PageToucher(const GgufFile& file) {
+    constexpr size_t kPiece = size_t{8} << 20;
+    for (const auto& mapped : file.files()) {
+      const auto bytes = mapped->bytes();
+      for (size_t begin = 0; begin < bytes.size(); begin += kPiece) {
+        pieces_.push_back(bytes.subspan(begin, std::min(kPiece, bytes.size() - begin)));
       }
-      done += end - begin;
-      options.progress(done, file.file_bytes());
+    }
+    try {
+      helper_ = std::jthread([this](const std::stop_token& stop) {
+        while (!stop.stop_requested() && TouchNext() > 0) {
+        }
+      });
+    } catch (const std::system_error&) {  // the caller's thread will do
     }
   }
-}
+
+  // Touches what is left, reporting how far it is.
+  void Finish(uint64_t total, const std::function<void(uint64_t, uint64_t)>& progress) {
+    while (TouchNext() > 0) progress(done_.load(), total);
+    if (helper_.joinable()) helper_.join();
+    progress(done_.load(), total);
+  }
+
+ private:
+  // Bytes of the next piece, 0 behind the last.
+  size_t TouchNext() {
+    constexpr size_t kPage = 4096;
+    const size_t i = next_.fetch_add(1);
+    if (i >= pieces_.size()) return 0;
+    const std::span<const std::byte> piece = pieces_[i];
+    for (size_t at = 0; at < piece.size(); at += kPage) {
+      static_cast<void>(*const_cast<const volatile std::byte*>(&piece[at]));
+    }
+    done_ += piece.size();
+    return piece.size();
+  }
+
+  std::vector<std::span<const std::byte>> pieces_;
+  std::atomic<size_t> next_{0};
+  std::atomic<uint64_t> done_{0};
+  std::jthread helper_;  // last: it uses what is above
+};
 
 }  // namespace
 
@@ -220,8 +254,11 @@ Result<std::shared_ptr<const Model>> BuildGgufModel(const GgufFile& file) {
 Result<std::shared_ptr<const Model>> LoadGgufModel(const std::string& path,
                                                    const LoadOptions& options) {
   KVASIR_ASSIGN_OR_RETURN(const GgufFile file, GgufFile::Open(path));
+  // So that the first token does not wait for the disk in silence.
+  std::optional<PageToucher> toucher;
+  if (options.progress) toucher.emplace(file);
   KVASIR_ASSIGN_OR_RETURN(auto model, BuildGgufModel(file));
-  if (options.progress) TouchPages(file, options);
+  if (toucher) toucher->Finish(file.file_bytes(), options.progress);
   return model;
 }
 

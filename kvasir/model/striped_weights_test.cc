@@ -22,9 +22,13 @@ TEST(StripedWeights, HoldEveryRowOfTheModel) {
     const auto model = LoadGgufModel(path, {});
     ASSERT_TRUE(model.ok()) << model.status().ToString();
     ThreadTeam team(2);
-    const auto striped = StripedWeights::Of(*model, team);
+    const auto striped = StripedWeights::Of(*model);
     ASSERT_TRUE(striped.ok());
-    const Weights &from = (*model)->weights, &to = (*striped)->weights();
+    StripedWeights& to = **striped;
+    EXPECT_EQ(StripedWeights::HeldBytes(), 0);
+    to.MoveAll(team);
+    EXPECT_TRUE(to.all_moved());
+    const Weights& from = (*model)->weights;
     const auto expect_same = [](const Tensor& a, const Tensor& b) {
       EXPECT_EQ(b.striped, HasStripes(a.type) && a.rows >= kStripeRows);
       std::vector<std::byte> x(a.row_bytes), y(b.row_bytes);
@@ -35,18 +39,46 @@ TEST(StripedWeights, HoldEveryRowOfTheModel) {
       }
     };
     for (size_t i = 0; i < from.layers.size(); ++i) {
-      const LayerWeights &a = from.layers[i], &b = to.layers[i];
+      const LayerWeights &a = from.layers[i], &b = to.layer(static_cast<int>(i));
       expect_same(a.wq, b.wq);
       expect_same(a.wv, b.wv);
       expect_same(a.w_down, b.w_down);
       EXPECT_EQ(a.ffn_norm, b.ffn_norm);
     }
-    expect_same(from.output, to.output);
-    EXPECT_EQ(to.token_embd.data, from.token_embd.data);
-    EXPECT_EQ(StripedWeights::Of(*model, team)->get(), striped->get());
-    EXPECT_EQ(StripedWeights::HeldBytes() > 0, to.output.striped);
+    expect_same(from.output, to.output());
+    EXPECT_EQ(StripedWeights::Of(*model)->get(), striped->get());
+    EXPECT_EQ(StripedWeights::HeldBytes() > 0, to.output().striped);
   }
   EXPECT_EQ(StripedWeights::HeldBytes(), 0);
+}
+
+TEST(StripedWeights, MoveALayerAtATime) {
+  const TemporaryDirectory folder;
+  const std::string path =
+      folder.Write("model.gguf", testing_gguf::TinyModel("tiny-llama3", TensorType::kQ8_0));
+  const auto model = LoadGgufModel(path, {});
+  ASSERT_TRUE(model.ok()) << model.status().ToString();
+  ThreadTeam team(2);
+  const auto weights = StripedWeights::Of(*model);
+  ASSERT_TRUE(weights.ok());
+  const int n_layer = (*model)->spec.n_layer;
+  ASSERT_LT(n_layer, StripedWeights::kMoves);
+  const auto moved = [&] {
+    int n = (*weights)->output().striped ? 1 : 0;
+    for (int i = 0; i < n_layer; ++i) n += (*weights)->layer(i).wq.striped ? 1 : 0;
+    return n;
+  };
+  int64_t held = 0;
+  for (int i = 0; i <= n_layer; ++i) {
+    EXPECT_EQ(moved(), i);
+    EXPECT_FALSE((*weights)->all_moved());
+    (*weights)->MoveSome(team);
+    EXPECT_GT(StripedWeights::HeldBytes(), held);
+    held = StripedWeights::HeldBytes();
+  }
+  EXPECT_TRUE((*weights)->all_moved());
+  (*weights)->MoveSome(team);
+  EXPECT_EQ(StripedWeights::HeldBytes(), held);
 }
 
 }  // namespace

@@ -49,7 +49,7 @@ TEST(OutputNorms, AreThoseOfTheDefinitionAtEveryLength) {
   }
 }
 
-// Products read weights in stripes; whoever asks gets rows.
+// Products come to read weights in stripes; whoever asks gets rows.
 TEST(OutputNorms, ReadTheRowsOfTheModel) {
   const TemporaryDirectory folder;
   for (const char* type : {"f32", "f16", "q8_0", "q6_k"}) {
@@ -61,6 +61,7 @@ TEST(OutputNorms, ReadTheRowsOfTheModel) {
     ByteLedger ledger;
     const auto pass = ForwardPass::Create(*model, 64, 16, team, ledger);
     ASSERT_TRUE(pass.ok());
+    (*pass)->SettleWeights();
     for (int layer = 0; layer < (*model)->spec.n_layer; ++layer) {
       const Tensor& w = (*model)->weights.layers[layer].wo;
       ASSERT_EQ(w.rows, (*model)->spec.n_embd);
