@@ -237,12 +237,14 @@ std::vector<double> Exact(const float* q, int32_t pos, const QueryRows& mask,
   return out;
 }
 
-// How far attention may be from doubles: on codes it rounds queries.
+// How far attention may be from doubles: on codes it rounds queries and weights.
 double Tolerance(const Segment& segment) {
   const auto* turned = dynamic_cast<const TurnedSegment*>(&segment);
   const Segment& stored = turned == nullptr ? segment : *turned->stored();
   const auto* coded = dynamic_cast<const CodedSegment*>(&stored);
-  return coded != nullptr && coded->k()->code_format() != nullptr ? 5e-4 : 3e-5;
+  if (coded == nullptr) return 3e-5;
+  if (coded->k()->code_format() != nullptr) return 5e-4;
+  return coded->v()->code_format() != nullptr ? 1e-4 : 3e-5;
 }
 
 // Attention and weights of a moved segment against its decoded rows, for rows that see all, some
@@ -275,7 +277,8 @@ void ExpectAttends(const Segment& segment, const World& w, int32_t window, int32
     for (int r = 0; r < n_row; ++r) {
       const auto want = Exact(&q[r * kDim], pos[r], query, segment, rows, begin, end);
       for (int c = 0; c < kDim; ++c) {
-        ASSERT_NEAR(out[r * kDim + c], want[c], Tolerance(segment)) << "row " << r << " channel " << c;
+        ASSERT_NEAR(out[r * kDim + c], want[c], Tolerance(segment))
+            << "row " << r << " channel " << c;
       }
     }
     std::vector<RowNorm> norms;

@@ -9,9 +9,11 @@
 //   values  the products p_t * s_t of a tile are rounded to 16-bit integers per run of channels,
 //   and
 //           a channel is one chain over the tiles, ascending:
-//               acc = fma(unit, int(sum_t n_t * (code_tc - zero)), acc)
-//               acc = acc + sum_t (p_t * o_t)                 where offsets are stored
-//           the last sum in a tree: token t with t + 8, then t + 4, t + 2, t + 1.
+//               acc = fma(unit, int(sum_t n_t * (code_tc - middle)), acc)
+//               acc = acc + sum_t p_t * fma(s_t, middle, o_t)     where offsets are stored
+//           the last sum in a tree: token t with t + 8, then t + 4, t + 2, t + 1. What rounding
+//           costs grows with the distance of codes from the middle: zero, or 2^(bits - 1) beside
+//           offsets.
 //
 // Every variant gives the same bits, and a row's result does not depend on the rows beside it nor
 // on how tiles come together in calls. Folding scales out of the products:
@@ -36,6 +38,7 @@ struct CodeFormat {
   bool has_offset = false;  // else offsets are 0
 
   int n_group(int d) const { return (d + group - 1) / group; }
+  int middle() const { return has_offset ? 1 << (bits - 1) : zero; }
 };
 
 // One whole tile of 16 tokens; d is a multiple of 16.

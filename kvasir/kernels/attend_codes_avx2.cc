@@ -84,7 +84,7 @@ struct Codes {
   // Rounded weights of up to four rows for a tile.
   struct Weights {
     int16_t n[4][16];
-    int32_t start[4];  // what the zero takes off
+    int32_t start[4];  // what the middle takes off
     float unit[4];
   };
 
@@ -106,7 +106,7 @@ struct Codes {
   }
 
   template <int kR>
-  static void Round(const Vector2x256::Reg (&w)[kR], int zero, Weights& out) {
+  static void Round(const Vector2x256::Reg (&w)[kR], int middle, Weights& out) {
     for (int a = 0; a < kR; ++a) {
       const WeightGrid grid = WeightGridOf(MaxBits(w[a]));
       const auto n = [&](__m256 x) {
@@ -116,11 +116,11 @@ struct Codes {
           _mm256_permute4x64_epi64(_mm256_packs_epi32(n(w[a].lo), n(w[a].hi)), 0xd8);
       _mm256_storeu_si256(reinterpret_cast<__m256i*>(out.n[a]), words);
       out.unit[a] = grid.unit;
-      out.start[a] = -zero * Sum(words);
+      out.start[a] = -middle * Sum(words);
     }
   }
 
-  // sum[a][c] = sum over 16 tokens of n of row a times the codes, less the zero, of vector c.
+  // sum[a][c] = sum over 16 tokens of n of row a times the codes, less the middle, of vector c.
   template <int kBits, int kR, int kV>
   static void WeightedSums(const uint8_t* codes, const Weights& weights, Ints (&sum)[kR][kV]) {
     for (int a = 0; a < kR; ++a) {

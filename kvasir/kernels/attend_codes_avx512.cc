@@ -92,7 +92,7 @@ struct Codes {
   // Rounded weights of up to four rows for a tile, n = 256 * high + low.
   struct alignas(64) Weights {
     int8_t high[4][16], low[4][16];
-    int32_t start[4][4];  // each four times: what the zero takes off
+    int32_t start[4][4];  // each four times: what the middle takes off
     float unit[4];
   };
 
@@ -118,7 +118,7 @@ struct Codes {
   }
 
   template <int kR>
-  static void Round(const __m512 (&w)[kR], int zero, Weights& out) {
+  static void Round(const __m512 (&w)[kR], int middle, Weights& out) {
     static_assert(kR <= 4);
     __m512i n[kR];
     for (int a = 0; a < kR; ++a) n[a] = _mm512_castps_si512(_mm512_abs_ps(w[a]));
@@ -151,10 +151,10 @@ struct Codes {
     sum = _mm512_add_epi32(sum, _mm512_shuffle_epi32(sum, _MM_PERM_CDAB));
     _mm512_store_si512(out.high, high);
     _mm512_store_si512(out.low, low);
-    _mm512_store_si512(out.start, _mm512_mullo_epi32(sum, _mm512_set1_epi32(-zero)));
+    _mm512_store_si512(out.start, _mm512_mullo_epi32(sum, _mm512_set1_epi32(-middle)));
   }
 
-  // sum[a][c] = sum over 16 tokens of n of row a times the codes, less the zero, of vector c.
+  // sum[a][c] = sum over 16 tokens of n of row a times the codes, less the middle, of vector c.
   template <int kBits, int kR, int kV>
   static void WeightedSums(const uint8_t* codes, const Weights& weights, __m512i (&sum)[kR][kV]) {
     __m512i quad[4][kV];

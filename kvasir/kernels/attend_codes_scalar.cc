@@ -52,7 +52,7 @@ void RoundQueries(const CodeFormat& format, const float* q, int n_row, int d,
 }
 
 int Code(const CodeFormat& format, const uint8_t* strips, int strip, int i) {
-  return GetStripCode(strips + strip * StripBytes(format.bits), format.bits, i) - format.zero;
+  return GetStripCode(strips + strip * StripBytes(format.bits), format.bits, i);
 }
 
 float Logit(const CodeFormat& format, const std::byte* levels, const float* unit,
@@ -62,7 +62,7 @@ float Logit(const CodeFormat& format, const std::byte* levels, const float* unit
     const int end = std::min(d, (g + 1) * format.group);
     int32_t dot = 0;
     for (int j = g * format.group; j < end; ++j)
-      dot += Level(levels, j) * Code(format, tile.codes, j, t);
+      dot += Level(levels, j) * (Code(format, tile.codes, j, t) - format.zero);
     x = std::fma(HalfToFloat(tile.scale[16 * g + t]), static_cast<float>(dot) * unit[g], x);
     if (!format.has_offset) continue;
     x = std::fma(HalfToFloat(tile.offset[16 * g + t]), static_cast<float>(n_sum[g]) * unit[g], x);
@@ -81,9 +81,13 @@ void Logits(const CodeFormat& format, const RoundedQueries& q, int n_row, int d,
   }
 }
 
-float TreeSum(const float* p, const uint16_t* offset) {
+float TreeSum(const CodeFormat& format, const float* p, const CodeTile& tile, int grid) {
+  const auto middle = static_cast<float>(format.middle());
   float sum[16];
-  for (int t = 0; t < 16; ++t) sum[t] = p[t] * HalfToFloat(offset[t]);
+  for (int t = 0; t < 16; ++t) {
+    sum[t] = p[t] * std::fma(HalfToFloat(tile.scale[grid + t]), middle,
+                             HalfToFloat(tile.offset[grid + t]));
+  }
   for (int half : {8, 4, 2, 1}) {
     for (int t = 0; t < half; ++t) sum[t] += sum[t + half];
   }
@@ -103,10 +107,10 @@ float AddTile(const CodeFormat& format, const float* p, const CodeTile& tile, in
   int32_t sum = 0;
   for (int t = 0; t < 16 && levels.inverse != 0; ++t) {
     const auto n = static_cast<int32_t>(std::nearbyint(weight[t] * levels.inverse));
-    sum += n * Code(format, tile.codes, c / 16 * 16 + t, c % 16);
+    sum += n * (Code(format, tile.codes, c / 16 * 16 + t, c % 16) - format.middle());
   }
   acc = std::fma(levels.unit, static_cast<float>(sum), acc);
-  return format.has_offset ? acc + TreeSum(p, tile.offset + grid) : acc;
+  return format.has_offset ? acc + TreeSum(format, p, tile, grid) : acc;
 }
 
 void Values(const CodeFormat& format, const float* p, int p_stride, int n_row, int d,

@@ -199,7 +199,7 @@ struct AttendCodesSimd {
   // Of a tile and group, for some rows.
   struct TileWeights {
     typename C::Weights rounded;
-    float offset[C::kValueRows];  // sum of p_t * o_t, where offsets are stored
+    float offset[C::kValueRows];  // where offsets are stored: what they and the middle add
   };
 
   template <int kR>
@@ -209,9 +209,10 @@ struct AttendCodesSimd {
     const Reg scale = V::LoadHalf(tile.scale + grid);
     Reg w[kR];
     for (int a = 0; a < kR; ++a) w[a] = V::Mul(V::Load(p + a * call.p_stride), scale);
-    C::template Round<kR>(w, call.format.zero, out.rounded);
+    C::template Round<kR>(w, call.format.middle(), out.rounded);
     if (!call.format.has_offset) return;
-    const Reg offset = V::LoadHalf(tile.offset + grid);
+    const Reg middle = V::Set1(static_cast<float>(call.format.middle()));
+    const Reg offset = V::Fma(scale, middle, V::LoadHalf(tile.offset + grid));
     for (int a = 0; a < kR; ++a) {
       out.offset[a] = V::ReduceAdd(V::Mul(V::Load(p + a * call.p_stride), offset));
     }

@@ -220,7 +220,7 @@ TEST(AttendCodes, LogitsAndValuesAreCloseToF64) {
               sum += data.p(r, t) * data.ValueAt(t, ch);
               size += data.p(r, t) * (std::fabs(data.ValueAt(t, ch)) + 0.1);
               largest = std::fmax(largest, std::fabs(data.p(r, t) * data.ValueScale(t, ch)));
-              codes += std::fabs(data.ValueCode(t, ch));
+              codes += std::fabs(data.ValueCode(t, ch) - (c.has_offset ? 1 << (c.bits - 1) : 0));
             }
             rounding += largest * codes / (2 * kWeightLevels);
           }
