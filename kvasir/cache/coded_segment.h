@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "kvasir/cache/segment.h"
+#include "kvasir/core/prefetch.h"
 
 namespace kvasir {
 
@@ -61,8 +62,6 @@ class CodedPart {
   virtual void CodeTiles(int64_t /*first*/, int /*n*/, CodeTile* /*tiles*/) const {}
   // Whether LoadTiles never touches scratch, so that more than 4 tiles may be asked for.
   virtual bool in_place() const { return false; }
-  // As Segment::Prefetch.
-  virtual void Prefetch() const {}
   // The same codes for the tokens `keep` (ascending indices) alone. kUnsupported where tokens are
   // encoded together, so that dropping one would free nothing.
   virtual Result<std::shared_ptr<const CodedPart>> Gather(std::span<const int32_t> keep) const;
@@ -80,8 +79,8 @@ class CodedSegment : public Segment {
   const float* bias() const override { return bias_.empty() ? nullptr : bias_.data(); }
   bool tiles_in_place() const override { return k_->in_place() && v_->in_place(); }
   void Prefetch() const override {
-    k_->Prefetch();
-    v_->Prefetch();
+    PrefetchBytes(k_.get(), kPartBytes);
+    PrefetchBytes(v_.get(), kPartBytes);
   }
   Status LoadTiles(int64_t first, int n, AttendScratch& scratch, TileRun* run) const override;
   // Work on rotated tiles as they are: the queries are rotated once a call, and so are, there and
@@ -99,6 +98,8 @@ class CodedSegment : public Segment {
   Status LoadAttendTiles(int64_t first, int n, AttendScratch& scratch, TileRun* run) const override;
 
  private:
+  static constexpr size_t kPartBytes = 640;  // about what an object of a part takes
+
   std::string format_;
   std::shared_ptr<const CodedPart> k_, v_;
   std::vector<float> bias_;  // padded to whole tiles

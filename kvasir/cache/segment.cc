@@ -228,6 +228,11 @@ struct Segment::Step {
   bool in_place = false;              // tiles are read where they lie
   const uint16_t* visible = nullptr;  // (n_row, kMaxTiles); null = every row sees every token
 
+  void Clear() {
+    n_tile = 0;
+    run.k_code = run.v_code = nullptr;
+    visible = nullptr;
+  }
   bool hidden() const { return n_tile == 0; }
   int stride() const { return n_tile * kTileTokens; }
   const uint16_t* VisibleTo(int row) const {
@@ -363,10 +368,11 @@ Status Segment::Attend(const QueryRows& rows, std::span<const IndexRange> ranges
     if (cursor.done()) {
       const NextKeys& after = scratch.next;
       if (after.segment != nullptr) {
+        next.Clear();
         ahead = after.segment->KeysFrom(after.tile, step.n_tile, scratch, &next.run);
       }
     } else if (step.in_place && AttendLimitFrom(cursor.tile()).in_place) {
-      next = {};
+      next.Clear();
       KVASIR_RETURN_IF_ERROR(NextStep(rows, scratch, &cursor, &next));
       if (!next.hidden()) {
         PadKeys(next.n_tile, step.n_tile, &next.run);
@@ -377,7 +383,7 @@ Status Segment::Attend(const QueryRows& rows, std::span<const IndexRange> ranges
     }
     AddValues(step.run, 0, step.n_tile, scratch.logits(), stride, rows.n_row, ahead, states.d_pad,
               states.acc);
-    if (!is_ready) step = {};
+    if (!is_ready) step.Clear();
   }
   return Status::Ok();
 }

@@ -84,11 +84,13 @@ void GroupPart::CodeTiles(int64_t first, int n, CodeTile* tiles) const {
     }
     const BlockLayout& layout = this->layout(block);
     const auto* data = reinterpret_cast<const uint8_t*>(this->block(block));
-    const auto* words = reinterpret_cast<const uint16_t*>(data);
-    const int64_t grid = tile * layout.tile_grids;
-    tiles[i] = {.codes = data + layout.codes + tile * layout.tile_strips * layout.strip_bytes,
-                .scale = words + layout.scale / 2 + grid,
-                .offset = words + layout.offset / 2 + grid};
+    tiles[i].codes = data + layout.codes;
+    tiles[i].scale = reinterpret_cast<const uint16_t*>(data + layout.scale);
+    tiles[i].offset = reinterpret_cast<const uint16_t*>(data + layout.offset);
+    if (tile == 0) continue;
+    tiles[i].codes += tile * layout.tile_strips * layout.strip_bytes;
+    tiles[i].scale += tile * layout.tile_grids;
+    tiles[i].offset += tile * layout.tile_grids;
   }
 }
 

@@ -8,7 +8,6 @@
 #include "kvasir/codecs/channel_rotation.h"
 #include "kvasir/codecs/group_format.h"
 #include "kvasir/codecs/rope_table.h"
-#include "kvasir/core/prefetch.h"
 
 namespace kvasir {
 
@@ -37,7 +36,6 @@ class GroupPart final : public CodedPart {
                           const void** tiles) const override;
   const CodeFormat* code_format() const override { return reads_codes_ ? &code_format_ : nullptr; }
   int64_t n_code_tile() const override;
-  void Prefetch() const override { PrefetchBytes(this, sizeof(*this)); }
   void CodeTiles(int64_t first, int n, CodeTile* tiles) const override;
   Result<std::shared_ptr<const CodedPart>> Gather(std::span<const int32_t> keep) const override;
 

@@ -1,3 +1,4 @@
+#include <bit>
 #include <cstring>
 
 #include "kvasir/kernels/attend_codes_simd.h"
@@ -11,7 +12,7 @@ namespace {
 
 struct Codes {
   // The register blocks that fit 16 half-width registers.
-  static constexpr int kLogitRows = 4, kLogitTiles = 1;
+  static constexpr int kLogitRows = 4;
   static constexpr int kValueRows = 4, kValueVectors = 1;
 
   struct Ints {
@@ -55,28 +56,26 @@ struct Codes {
   }
 
   // A query's integers are words.
-  static void PutLevel(std::byte* row, int /*d*/, int j, int32_t n) {
+  static void PutLevel(std::byte* row, int j, int32_t n) {
     const auto word = static_cast<int16_t>(n);
     std::memcpy(row + 2 * j, &word, sizeof(word));
   }
 
   static int LevelAt(int j) { return 2 * j; }
 
-  // sum[a][b] += n of row a times the codes of tile b, over n_strip channels.
+  using LogitSum = Ints;
+  static LogitSum StartLogit(int32_t start) { return SetInt(start); }
+  static Ints Total(LogitSum sum) { return sum; }
+
+  // sum[a] += n of row a times the codes of four strips of channels.
   //   q  integers of the first row, from the first of these channels on
-  template <int kBits, int kR, int kT, typename Fetch>
-  static void AddProducts(const std::byte* q, int d, const uint8_t* const* codes, int n_strip,
-                          const Fetch& fetch, Ints (&sum)[kR][kT]) {
-    for (int j = 0; j < n_strip; j += 4) {
-      fetch();
-      // One pair at a time: two would not leave the sums in registers.
-      for (int i = j; i < j + 4; i += 2) {
-        Pair pair[kT];
-        for (int b = 0; b < kT; ++b) pair[b] = LoadPair<kBits>(codes[b] + i * StripBytes(kBits));
-        for (int a = 0; a < kR; ++a) {
-          const __m256i n = BroadcastPair(q + 2 * (a * d + i));
-          for (int b = 0; b < kT; ++b) sum[a][b] = AddPair(sum[a][b], pair[b], n);
-        }
+  template <int kBits, int kR>
+  static void AddProducts(const std::byte* q, int d, const uint8_t* strips, LogitSum (&sum)[kR]) {
+    // One pair at a time: two would not leave the sums in registers.
+    for (int i = 0; i < 4; i += 2) {
+      const Pair pair = LoadPair<kBits>(strips + i * StripBytes(kBits));
+      for (int a = 0; a < kR; ++a) {
+        sum[a] = AddPair(sum[a], pair, BroadcastPair(q + 2 * (a * d + i)));
       }
     }
   }
@@ -85,7 +84,6 @@ struct Codes {
   struct Weights {
     int16_t n[4][16];
     int32_t start[4];  // what the middle takes off
-    float unit[4];
   };
 
   static uint32_t MaxBits(Vector2x256::Reg w) {
@@ -105,17 +103,31 @@ struct Codes {
     return _mm_cvtsi128_si32(_mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0xb1)));
   }
 
+  // largest[a] = that of row a's magnitudes.
   template <int kR>
-  static void Round(const Vector2x256::Reg (&w)[kR], int middle, Weights& out) {
+  static void Largest(const Vector2x256::Reg (&w)[kR], float* largest) {
+    for (int a = 0; a < kR; ++a) largest[a] = std::bit_cast<float>(MaxBits(w[a]));
+  }
+
+  // WeightGridOf for the first n.
+  static void Grids(int n, const float* largest, float* inverse, float* unit) {
+    for (int i = 0; i < n; ++i) {
+      const WeightGrid grid = WeightGridOf(std::bit_cast<uint32_t>(largest[i]));
+      inverse[i] = grid.inverse;
+      unit[i] = grid.unit;
+    }
+  }
+
+  template <int kR>
+  static void Round(const Vector2x256::Reg (&w)[kR], const float* inverse, int middle,
+                    Weights& out) {
     for (int a = 0; a < kR; ++a) {
-      const WeightGrid grid = WeightGridOf(MaxBits(w[a]));
       const auto n = [&](__m256 x) {
-        return _mm256_cvtps_epi32(_mm256_mul_ps(x, _mm256_set1_ps(grid.inverse)));
+        return _mm256_cvtps_epi32(_mm256_mul_ps(x, _mm256_set1_ps(inverse[a])));
       };
       const __m256i words =
           _mm256_permute4x64_epi64(_mm256_packs_epi32(n(w[a].lo), n(w[a].hi)), 0xd8);
       _mm256_storeu_si256(reinterpret_cast<__m256i*>(out.n[a]), words);
-      out.unit[a] = grid.unit;
       out.start[a] = -middle * Sum(words);
     }
   }

@@ -12,7 +12,7 @@ namespace {
 
 struct Codes {
   // The register blocks that fit 32 registers.
-  static constexpr int kLogitRows = 4, kLogitTiles = 2;
+  static constexpr int kLogitRows = 4;
   static constexpr int kValueRows = 4, kValueVectors = 2;
 
   using Ints = __m512i;
@@ -51,41 +51,40 @@ struct Codes {
     return _mm512_set1_epi32(quad);
   }
 
-  // A query's integers are two digits each, n = 256 * high + low: d bytes of the high ones, then of
-  // the low.
-  static void PutLevel(std::byte* row, int d, int j, int32_t n) {
-    row[j] = static_cast<std::byte>((n + 128) >> 8);
-    row[d + j] = static_cast<std::byte>(n);
+  // sum + products of unsigned codes and signed digits. Spelled out, because compilers copy sums of
+  // the intrinsic to other registers and back, and then run out of them.
+  static __m512i AddQuads(__m512i sum, __m512i codes, __m512i digits) {
+    asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(codes), "v"(digits));
+    return sum;
   }
 
-  static int LevelAt(int j) { return j; }
+  // A query's integers are two digits each, n = 256 * high + low: those of four channels side by
+  // side, the high ones first.
+  static int LevelAt(int j) { return 2 * j; }
+  static void PutLevel(std::byte* row, int j, int32_t n) {
+    std::byte* quad = row + LevelAt(j / 4 * 4);
+    quad[j % 4] = static_cast<std::byte>((n + 128) >> 8);
+    quad[4 + j % 4] = static_cast<std::byte>(n);
+  }
 
-  // sum[a][b] += n of row a times the codes of tile b, over n_strip channels.
+  struct LogitSum {
+    __m512i high, low;
+  };
+  static LogitSum StartLogit(int32_t start) {
+    return {_mm512_setzero_si512(), _mm512_set1_epi32(start)};
+  }
+  static __m512i Total(LogitSum sum) {
+    return _mm512_add_epi32(sum.low, _mm512_slli_epi32(sum.high, 8));
+  }
+
+  // sum[a] += n of row a times the codes of four strips of channels.
   //   q  integers of the first row, from the first of these channels on
-  template <int kBits, int kR, int kT, typename Fetch>
-  static void AddProducts(const std::byte* q, int d, const uint8_t* const* codes, int n_strip,
-                          const Fetch& fetch, __m512i (&sum)[kR][kT]) {
-    __m512i high[kR][kT];
+  template <int kBits, int kR>
+  static void AddProducts(const std::byte* q, int d, const uint8_t* strips, LogitSum (&sum)[kR]) {
+    const __m512i quad = LoadQuad<kBits>(strips);
     for (int a = 0; a < kR; ++a) {
-      for (int b = 0; b < kT; ++b) high[a][b] = _mm512_setzero_si512();
-    }
-    for (int j = 0; j < n_strip; j += 4) {
-      fetch();
-      __m512i quad[kT];
-      for (int b = 0; b < kT; ++b) quad[b] = LoadQuad<kBits>(codes[b] + j * StripBytes(kBits));
-      for (int a = 0; a < kR; ++a) {
-        const __m512i n_high = BroadcastQuad(q + 2 * a * d + j);
-        const __m512i n_low = BroadcastQuad(q + 2 * a * d + d + j);
-        for (int b = 0; b < kT; ++b) {
-          high[a][b] = _mm512_dpbusd_epi32(high[a][b], quad[b], n_high);
-          sum[a][b] = _mm512_dpbusd_epi32(sum[a][b], quad[b], n_low);
-        }
-      }
-    }
-    for (int a = 0; a < kR; ++a) {
-      for (int b = 0; b < kT; ++b) {
-        sum[a][b] = _mm512_add_epi32(sum[a][b], _mm512_slli_epi32(high[a][b], 8));
-      }
+      sum[a].high = AddQuads(sum[a].high, quad, BroadcastQuad(q + 2 * a * d));
+      sum[a].low = AddQuads(sum[a].low, quad, BroadcastQuad(q + 2 * a * d + 4));
     }
   }
 
@@ -93,7 +92,6 @@ struct Codes {
   struct alignas(64) Weights {
     int8_t high[4][16], low[4][16];
     int32_t start[4][4];  // each four times: what the middle takes off
-    float unit[4];
   };
 
   // Lane 4i + a = the largest lane of rows[a]; rows past the last are the first.
@@ -117,21 +115,36 @@ struct Codes {
     return index;
   }
 
+  // largest[a] = that of row a's magnitudes.
   template <int kR>
-  static void Round(const __m512 (&w)[kR], int middle, Weights& out) {
+  static void Largest(const __m512 (&w)[kR], float* largest) {
     static_assert(kR <= 4);
-    __m512i n[kR];
-    for (int a = 0; a < kR; ++a) n[a] = _mm512_castps_si512(_mm512_abs_ps(w[a]));
-    const __m128i bits = _mm512_castsi512_si128(MaxOfRows<kR>(n));
-    const __m128 max = _mm_castsi128_ps(bits);
-    const __mmask8 finite = _mm_cmplt_epi32_mask(bits, _mm_set1_epi32(0x7f800000));
-    const __mmask8 some = finite & _mm_cmp_ps_mask(max, _mm_set1_ps(kLeastWeight), _CMP_GE_OQ);
-    const __m128 unit = _mm_maskz_mul_ps(some, max, _mm_set1_ps(1 / kWeightLevels));
-    _mm_store_ps(out.unit, _mm_mask_mov_ps(_mm_set1_ps(std::numeric_limits<float>::quiet_NaN()),
-                                           finite, unit));
-    alignas(16) float inverse[4];
-    _mm_store_ps(inverse, _mm_maskz_div_ps(some, _mm_set1_ps(kWeightLevels), max));
+    __m512i bits[kR];
+    for (int a = 0; a < kR; ++a) bits[a] = _mm512_castps_si512(_mm512_abs_ps(w[a]));
+    _mm_store_si128(reinterpret_cast<__m128i*>(largest),
+                    _mm512_castsi512_si128(MaxOfRows<kR>(bits)));
+  }
+
+  // WeightGridOf for the first n, and some more that are not looked at.
+  static void Grids(int n, const float* largest, float* inverse, float* unit) {
+    const __m512 levels = _mm512_set1_ps(kWeightLevels);
+    const __m512 not_a_number = _mm512_set1_ps(std::numeric_limits<float>::quiet_NaN());
+    for (int i = 0; i < n; i += 16) {
+      const __m512 max = _mm512_load_ps(largest + i);
+      const __mmask16 finite =
+          _mm512_cmplt_epi32_mask(_mm512_castps_si512(max), _mm512_set1_epi32(0x7f800000));
+      const __mmask16 some =
+          _mm512_mask_cmp_ps_mask(finite, max, _mm512_set1_ps(kLeastWeight), _CMP_GE_OQ);
+      _mm512_store_ps(inverse + i, _mm512_maskz_div_ps(some, levels, max));
+      const __m512 units = _mm512_maskz_mul_ps(some, max, _mm512_set1_ps(1 / kWeightLevels));
+      _mm512_store_ps(unit + i, _mm512_mask_mov_ps(not_a_number, finite, units));
+    }
+  }
+
+  template <int kR>
+  static void Round(const __m512 (&w)[kR], const float* inverse, int middle, Weights& out) {
     // The low digit is signed: half of its range carries into the high one.
+    __m512i n[kR];
     for (int a = 0; a < kR; ++a) {
       n[a] = _mm512_add_epi32(_mm512_cvtps_epi32(_mm512_mul_ps(w[a], _mm512_set1_ps(inverse[a]))),
                               _mm512_set1_epi32(128));
@@ -169,7 +182,7 @@ struct Codes {
     for (int u = 0; u < 4; ++u) {
       for (int a = 0; a < kR; ++a) {
         const __m512i n = BroadcastQuad(weights.high[a] + 4 * u);
-        for (int c = 0; c < kV; ++c) sum[a][c] = _mm512_dpbusd_epi32(sum[a][c], quad[u][c], n);
+        for (int c = 0; c < kV; ++c) sum[a][c] = AddQuads(sum[a][c], quad[u][c], n);
       }
     }
     for (int a = 0; a < kR; ++a) {
@@ -181,7 +194,7 @@ struct Codes {
     for (int u = 0; u < 4; ++u) {
       for (int a = 0; a < kR; ++a) {
         const __m512i n = BroadcastQuad(weights.low[a] + 4 * u);
-        for (int c = 0; c < kV; ++c) sum[a][c] = _mm512_dpbusd_epi32(sum[a][c], quad[u][c], n);
+        for (int c = 0; c < kV; ++c) sum[a][c] = AddQuads(sum[a][c], quad[u][c], n);
       }
     }
   }
