@@ -14,7 +14,7 @@ namespace {
 // Sealing unit of layers with a window: how coarsely old tokens are released.
 constexpr int64_t kWindowSeal = 4 * kTileTokens;
 // Enough for threads to end together, though some may be slower than others.
-constexpr int64_t kTasksPerThread = 16;
+constexpr int64_t kTasksPerThread = 8;
 
 // The list has lost tokens from its end. What a page holds bounds what it is chosen for: pages that
 // lost some are summarised anew, so that a rewind leaves no trace.
@@ -213,7 +213,7 @@ Status SequenceCache::Attend(int layer, const LayerQueries& queries, ThreadTeam&
                   std::min(block_tokens, n_token - first), scratch);
   };
   FirstError error;
-  if (n_task >= kTasksPerThread * team.size()) {
+  if (n_task >= 4 * team.size()) {
     team.Run(n_task, [&](int64_t task, int thread) {
       AttendScratch& scratch = workspace.thread(thread);
       const RowBlock block = gather(task, scratch);
@@ -253,8 +253,8 @@ Status SequenceCache::Attend(int layer, const LayerQueries& queries, ThreadTeam&
     }
   });
   KVASIR_RETURN_IF_ERROR(error.Take());
-  team.Run(n_task, [&](int64_t task, int thread) {
-    AttendScratch& scratch = workspace.thread(thread);
+  for (int64_t task = 0; task < n_task; ++task) {
+    AttendScratch& scratch = workspace.thread(0);
     const RowBlock block = gather(task, scratch);
     const StateView total = scratch.total_state(block.rows.n_row);
     ResetStates(total);
@@ -263,7 +263,7 @@ Status SequenceCache::Attend(int layer, const LayerQueries& queries, ThreadTeam&
                                        block.rows.n_row, d_pad));
     }
     Finish(block, queries, total, out);
-  });
+  }
   return Status::Ok();
 }
 
