@@ -21,42 +21,22 @@ const MatMulKernels& Kernels() {
 
 int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-constexpr int64_t kPanel = 16;  // rows come in whole panels, the widest that a variant uses
-
-// How one product is cut into tasks: rows in pieces, the last ones smaller, so that no thread waits
-// long for the others at the end; tokens in whole tiles.
-class Pieces {
- public:
-  //   taper  whether the last pieces are smaller
-  Pieces(const Tensor& w, int64_t n_token, int n_thread, bool taper)
-      : rows_(w.rows), n_token_(n_token) {
-    constexpr int64_t kTaskBytes = 512 << 10;  // of weights
-    constexpr int64_t kTaskTokens = 256;       // a chunk of their activations stays in second cache
-    constexpr int64_t kTaper = 8;
-    const int64_t by_bytes = kTaskBytes / (kPanel * static_cast<int64_t>(w.row_bytes));
-    const int64_t by_thread = CeilDiv(w.rows, kPanel * 4 * n_thread);
-    large_ = std::max<int64_t>(1, std::min(by_bytes, by_thread)) * kPanel;
-    small_ = taper ? std::max<int64_t>(1, large_ / (kTaper * kPanel)) * kPanel : large_;
-    n_large_ = taper ? std::max<int64_t>(0, rows_ / large_ - n_thread) : CeilDiv(rows_, large_);
-    n_piece_ = n_large_ + CeilDiv(std::max<int64_t>(0, rows_ - n_large_ * large_), small_);
-    tokens_ = std::clamp<int64_t>(n_token, 1, kTaskTokens);
-  }
-  int64_t n_task() const { return n_piece_ * CeilDiv(n_token_, tokens_); }
-
-  void Run(const MatMulKernels& kernels, const MatMulCall& call, int64_t task) const {
-    const int64_t piece = task % n_piece_, token = task / n_piece_ * tokens_;
-    const int64_t row =
-        piece < n_large_ ? piece * large_ : n_large_ * large_ + (piece - n_large_) * small_;
-    const int64_t end = std::min(row + (piece < n_large_ ? large_ : small_), rows_);
-    kernels.rows(call, row, end, token, std::min(token + tokens_, n_token_));
-  }
-
- private:
-  int64_t rows_, n_token_;
-  int64_t large_, small_;  // rows of a piece
-  int64_t n_large_, n_piece_;
-  int64_t tokens_;
+// How the output is cut into tasks. Rows come in whole panels of 16, the widest that a variant
+// uses; tokens in whole tiles.
+struct Split {
+  int64_t rows;
+  int64_t tokens;
 };
+
+Split ChooseSplit(const Tensor& w, int64_t n_token, int n_thread) {
+  constexpr int64_t kPanel = 16;
+  constexpr int64_t kTaskBytes = 512 << 10;  // of weights
+  constexpr int64_t kTaskTokens = 256;       // a chunk of their activations stays in second cache
+  const int64_t by_bytes = kTaskBytes / (kPanel * static_cast<int64_t>(w.row_bytes));
+  const int64_t by_thread = CeilDiv(w.rows, kPanel * 4 * n_thread);
+  const int64_t panels = std::max<int64_t>(1, std::min(by_bytes, by_thread));
+  return {panels * kPanel, std::clamp<int64_t>(n_token, 1, kTaskTokens)};
+}
 
 }  // namespace
 
@@ -103,28 +83,14 @@ void MatMul(const Tensor& w, const void* prepared, int64_t n_token, float* y, in
             ThreadTeam& team) {
   const MatMulCall call{w, static_cast<const std::byte*>(prepared), n_token, y, y_stride};
   const MatMulKernels& kernels = Kernels();
-  const Pieces pieces(w, n_token, team.size(), true);
-  team.Run(pieces.n_task(), [&](int64_t task, int) { pieces.Run(kernels, call, task); });
-}
-
-void MatMuls(std::span<const MatMulTarget> targets, const void* prepared, int64_t n_token,
-             ThreadTeam& team) {
-  const MatMulKernels& kernels = Kernels();
-  const auto pieces_of = [&](const MatMulTarget& target) {
-    return Pieces(*target.w, n_token, team.size(), &target == &targets.back());
-  };
-  int64_t n_task = 0;
-  for (const MatMulTarget& target : targets) n_task += pieces_of(target).n_task();
-  team.Run(n_task, [&](int64_t task, int) {
-    for (const MatMulTarget& target : targets) {
-      const Pieces pieces = pieces_of(target);
-      if (task < pieces.n_task()) {
-        const MatMulCall call{*target.w, static_cast<const std::byte*>(prepared), n_token, target.y,
-                              target.w->rows};
-        return pieces.Run(kernels, call, task);
-      }
-      task -= pieces.n_task();
-    }
+  const Split split = ChooseSplit(w, n_token, team.size());
+  const int64_t row_tasks = CeilDiv(w.rows, split.rows);
+  const int64_t token_tasks = CeilDiv(n_token, split.tokens);
+  team.Run(row_tasks * token_tasks, [&](int64_t task, int) {
+    const int64_t row = task % row_tasks * split.rows;
+    const int64_t token = task / row_tasks * split.tokens;
+    kernels.rows(call, row, std::min(row + split.rows, w.rows), token,
+                 std::min(token + split.tokens, n_token));
   });
 }
 

@@ -11,7 +11,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <span>
 
 #include "kvasir/core/thread_team.h"
 #include "kvasir/kernels/tensor.h"
@@ -32,15 +31,6 @@ void PrepareActivations(TensorType weights, const float* x, int64_t x_stride, in
 // y(n_token, w.rows), rows `y_stride` floats apart. `prepared` was made for w.type and w.cols.
 void MatMul(const Tensor& w, const void* prepared, int64_t n_token, float* y, int64_t y_stride,
             ThreadTeam& team);
-
-// Several products of the same activations, one loop of the team for all: threads wait for each
-// other once. The matrices' types must have the same preparation.
-struct MatMulTarget {
-  const Tensor* w;
-  float* y;  // (n_token, w->rows)
-};
-void MatMuls(std::span<const MatMulTarget> targets, const void* prepared, int64_t n_token,
-             ThreadTeam& team);
 
 // Whether two weight types read the same prepared activations (so that q, k and v share one).
 bool SamePreparation(TensorType a, TensorType b);

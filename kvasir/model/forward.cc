@@ -176,25 +176,12 @@ void ForwardPass::Norm(const float* x, const std::vector<float>& weight, float* 
   });
 }
 
-void ForwardPass::Project(const float* x, std::initializer_list<Projection> projections) {
+void ForwardPass::Project(const Tensor& w, const std::vector<float>& bias, const float* x, float* y,
+                          bool prepared) {
   void* activations = Aligned(buffers_.prepared);
-  constexpr size_t kMost = 3;
-  MatMulTarget targets[kMost];
-  assert(projections.size() <= kMost);
-  for (const Projection* at = projections.begin(); at != projections.end();) {
-    const Tensor& first = at->w;
-    size_t n = 0;
-    for (; at != projections.end() && SamePreparation(at->w.type, first.type); ++at) {
-      targets[n++] = {&at->w, at->y};
-    }
-    PrepareActivations(first.type, x, first.cols, n_token_, first.cols, activations, team_);
-    MatMuls({targets, n}, activations, n_token_, team_);
-  }
-  for (const auto& [w, bias, y] : projections) {
-    if (bias.empty()) continue;
-    const int64_t stride = w.rows;
-    ForTokens(n_token_, [&, out = y, &b = bias](int64_t t) { AddBias(out + t * stride, b); });
-  }
+  if (!prepared) PrepareActivations(w.type, x, w.cols, n_token_, w.cols, activations, team_);
+  MatMul(w, activations, n_token_, y, w.rows, team_);
+  if (!bias.empty()) ForTokens(n_token_, [&](int64_t t) { AddBias(y + t * w.rows, bias); });
 }
 
 void ForwardPass::OutputRows(int layer, int64_t first, int64_t n, float* rows) const {
@@ -246,8 +233,9 @@ Status ForwardPass::Attention(int layer, SequenceCache& cache, LayerObserver* ob
   const LayerWeights& w = weights_->layer(layer);
   Buffers& b = buffers_;
   Norm(b.x.data(), w.attn_norm, b.normed.data(), n_token_);
-  Project(b.normed.data(),
-          {{w.wq, w.bq, b.q.data()}, {w.wk, w.bk, b.k.data()}, {w.wv, w.bv, b.v.data()}});
+  Project(w.wq, w.bq, b.normed.data(), b.q.data());
+  Project(w.wk, w.bk, b.normed.data(), b.k.data(), SamePreparation(w.wk.type, w.wq.type));
+  Project(w.wv, w.bv, b.normed.data(), b.v.data(), SamePreparation(w.wv.type, w.wk.type));
   RotateHeads(b.q.data(), s.n_head, w.q_norm, layer);
   RotateHeads(b.k.data(), s.n_kv_head, w.k_norm, layer);
   KVASIR_RETURN_IF_ERROR(cache.Append(layer, pos_, b.k.data(), b.v.data(), team_));
@@ -266,7 +254,7 @@ Status ForwardPass::Attention(int layer, SequenceCache& cache, LayerObserver* ob
     observer->Attended(layer, {b.attended.data(), static_cast<size_t>(n_token_) * s.n_head *
                                                       static_cast<size_t>(s.head_dim)});
   }
-  Project(b.attended.data(), {{w.wo, w.bo, b.normed.data()}});
+  Project(w.wo, w.bo, b.attended.data(), b.normed.data());
   AddResidual(b.normed.data(), w.attn_post_norm);
   return Status::Ok();
 }
@@ -275,13 +263,15 @@ void ForwardPass::FeedForward(const LayerWeights& w) {
   const ModelSpec& s = model_->spec;
   Buffers& b = buffers_;
   Norm(b.x.data(), w.ffn_norm, b.normed.data(), n_token_);
-  Project(b.normed.data(), {{w.w_gate, w.b_gate, b.gate.data()}, {w.w_up, w.b_up, b.up.data()}});
+  Project(w.w_gate, w.b_gate, b.normed.data(), b.gate.data());
+  Project(w.w_up, w.b_up, b.normed.data(), b.up.data(),
+          SamePreparation(w.w_up.type, w.w_gate.type));
   ForTokens(n_token_, [&](int64_t t) {
     const ElementwiseKernels& kernels = ActiveElementwiseKernels();
     const auto gate = s.activation == Activation::kSilu ? kernels.silu_mul : kernels.gelu_mul;
     gate(&b.gate[t * s.n_ff], &b.up[t * s.n_ff], s.n_ff);
   });
-  Project(b.gate.data(), {{w.w_down, w.b_down, b.normed.data()}});
+  Project(w.w_down, w.b_down, b.gate.data(), b.normed.data());
   AddResidual(b.normed.data(), w.ffn_post_norm);
 }
 

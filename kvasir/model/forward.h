@@ -4,7 +4,6 @@
 #include <array>
 #include <cstdint>
 #include <functional>
-#include <initializer_list>
 #include <memory>
 #include <span>
 #include <vector>
@@ -96,13 +95,9 @@ class ForwardPass {
   void FeedForward(const LayerWeights& w);
   void Embed(std::span<const TokenId> tokens);
   void Norm(const float* x, const std::vector<float>& weight, float* out, int64_t n_token);
-  // y = x W^T + bias for the chunk, of several matrices of as many columns.
-  struct Projection {
-    const Tensor& w;
-    const std::vector<float>& bias;
-    float* y;
-  };
-  void Project(const float* x, std::initializer_list<Projection> projections);
+  // y = x W^T + bias for the chunk; x is prepared for w.type unless `prepared` says it still is.
+  void Project(const Tensor& w, const std::vector<float>& bias, const float* x, float* y,
+               bool prepared = false);
   void RotateHeads(float* heads, int n_head, const std::vector<float>& norm, int layer);
   void AddResidual(float* out, const std::vector<float>& post_norm);
   template <typename F>
