@@ -65,6 +65,11 @@ class CodedPart {
   // The same codes for the tokens `keep` (ascending indices) alone. kUnsupported where tokens are
   // encoded together, so that dropping one would free nothing.
   virtual Result<std::shared_ptr<const CodedPart>> Gather(std::span<const int32_t> keep) const;
+  // These tokens and then those of `next`, of the same codec, head and side, as one part that holds
+  // the same codes; null where they do not go together. Errors: kOutOfMemory.
+  virtual Result<std::shared_ptr<const CodedPart>> Join(const CodedPart& /*next*/) const {
+    return std::shared_ptr<const CodedPart>();
+  }
 };
 
 // Two parts with the same tokens.

@@ -190,6 +190,14 @@ void SegmentList::SealTailAs(int64_t n, std::shared_ptr<const Segment> encoded) 
   ends_.push_back(n_sealed() + n);
 }
 
+void SegmentList::JoinLast(std::shared_ptr<const Segment> joined) {
+  assert(sealed_.size() >= 2 &&
+         joined->n_kv() == sealed_.back()->n_kv() + sealed_[sealed_.size() - 2]->n_kv());
+  sealed_.pop_back();
+  sealed_.back() = std::move(joined);
+  Number();
+}
+
 void SegmentList::ReplaceSealed(std::vector<std::shared_ptr<const Segment>> sealed) {
   sealed_ = std::move(sealed);
   Number();

@@ -67,6 +67,8 @@ class SegmentList {
   // Takes the first n tokens off the tail and puts `encoded`, which holds the same tokens, at the
   // end of the sealed part.
   void SealTailAs(int64_t n, std::shared_ptr<const Segment> encoded);
+  // Puts `joined`, which holds the tokens of the last two sealed segments, in their place.
+  void JoinLast(std::shared_ptr<const Segment> joined);
   // Replaces all sealed segments; what eviction, merging and re-encoding end with.
   void ReplaceSealed(std::vector<std::shared_ptr<const Segment>> sealed);
   // Replaces everything that is held.

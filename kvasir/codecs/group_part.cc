@@ -233,6 +233,23 @@ Result<std::shared_ptr<const CodedPart>> GroupPart::Gather(std::span<const int32
   return std::shared_ptr<const CodedPart>(std::move(part));
 }
 
+Result<std::shared_ptr<const CodedPart>> GroupPart::Join(const CodedPart& next) const {
+  const auto* after = dynamic_cast<const GroupPart*>(&next);
+  const bool together = after != nullptr && n_token_ % format_.block == 0 && rope_ == nullptr &&
+                        after->rope_ == nullptr && layout_.bytes == after->layout_.bytes &&
+                        basis_.order() == after->basis_.order();
+  if (!together) return std::shared_ptr<const CodedPart>();
+  auto part = std::make_shared<GroupPart>(format_, order_, arena_, basis_,
+                                          owns_order_ || after->owns_order_, nullptr, Positions());
+  KVASIR_RETURN_IF_ERROR(part->Grow(n_token_ + after->n_token_));
+  for (int64_t i = 0; i < part->n_block(); ++i) {
+    const GroupPart& from = i < n_block() ? *this : *after;
+    const std::byte* block = from.block(i < n_block() ? i : i - n_block());
+    std::memcpy(part->block(i), block, static_cast<size_t>(part->layout(i).bytes));
+  }
+  return std::shared_ptr<const CodedPart>(std::move(part));
+}
+
 void GroupPart::CopyTokens(const GroupPart& from, std::span<const int32_t> tokens, int64_t block) {
   const int d = order_.head_dim, bits = format_.quantiser.bits();
   const BlockLayout& layout = this->layout(block);

@@ -38,6 +38,7 @@ class GroupPart final : public CodedPart {
   int64_t n_code_tile() const override;
   void CodeTiles(int64_t first, int n, CodeTile* tiles) const override;
   Result<std::shared_ptr<const CodedPart>> Gather(std::span<const int32_t> keep) const override;
+  Result<std::shared_ptr<const CodedPart>> Join(const CodedPart& next) const override;
 
  private:
   Status Load(int64_t first, int n, bool rotated, float* scratch, TileFormat* format,

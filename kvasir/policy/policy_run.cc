@@ -578,6 +578,7 @@ Status PolicyRun::Seal(SequenceCache& cache) {
     SegmentList& list = cache.list(layer, kv_head);
     Sealer::Place place = {
         layer, kv_head, resources_.rope ? resources_.rope(layer) : nullptr, &cache.arena(), {}, {}};
+    place.joins = !policy_->evicts() && !policy_->selects() && !policy_->makes_room();
     if (policy_->renumbers()) {
       place.first_angle = cache.next_angle() - static_cast<int32_t>(list.n_kv());
     }
@@ -586,8 +587,8 @@ Status PolicyRun::Seal(SequenceCache& cache) {
     }
     // A head that is not scored stays dense.
     if (policy_->seals_by_importance() && place.importance.empty()) return;
-    const std::vector<std::shared_ptr<const Segment>> before(list.sealed().begin(),
-                                                             list.sealed().end());
+    std::vector<std::shared_ptr<const Segment>> before;
+    if (cache.selector() != nullptr) before.assign(list.sealed().begin(), list.sealed().end());
     status[i] = sealer.Seal(place, list);
     if (status[i].ok() && cache.selector() != nullptr) {
       status[i] = Resummarise(layer, kv_head, before, *cache.selector(), list);

@@ -160,12 +160,38 @@ Status Sealer::Seal(const Place& place, SegmentList& list) const {
     next += run.n_token;
     if (n_loose == 0) {
       list.SealTailAs(run.n_token, std::move(segment));
+      if (place.joins) JoinNewest(list);
     } else {
       made.push_back(std::move(segment));
     }
   }
   if (!made.empty()) KVASIR_RETURN_IF_ERROR(Splice(place, first, next, std::move(made), list));
   return !k_.coded || !v_.coded ? Status::Ok() : Complete(place, &traits, list);
+}
+
+void Sealer::JoinNewest(SegmentList& list) {
+  while (list.sealed().size() >= 2) {
+    const auto last = list.sealed().last(2);
+    const auto* a = dynamic_cast<const CodedSegment*>(last[0].get());
+    const auto* b = dynamic_cast<const CodedSegment*>(last[1].get());
+    if (a == nullptr || b == nullptr || a->n_kv() > b->n_kv() ||
+        a->n_kv() + b->n_kv() > kMaxSegment || a->format() != b->format() || a->bias() != nullptr ||
+        b->bias() != nullptr || last[0].use_count() > 1 || last[1].use_count() > 1) {
+      return;
+    }
+    // Sums of turned values are turned back once a segment, which rounds: where segments end would
+    // show.
+    if (a->v()->rotation() != nullptr) return;
+    // Without memory for it things stay as they are.
+    auto v = a->v()->Join(*b->v());
+    if (!v.ok() || *v == nullptr) return;
+    auto k = a->k()->Join(*b->k());
+    if (!k.ok() || *k == nullptr) return;
+    Positions pos = a->pos();
+    for (int64_t i = 0; i < b->n_kv(); ++i) pos.Append(b->pos()[i]);
+    list.JoinLast(std::make_shared<const CodedSegment>(
+        a->head_dim(), std::move(pos), std::string(a->format()), std::move(*k), std::move(*v)));
+  }
 }
 
 Status Sealer::Splice(const Place& place, int64_t begin, int64_t end,

@@ -25,6 +25,9 @@ class Sealer {
     std::span<const float> importance;  // of the list's tokens, or empty
     // Of the list's first token, where angles were numbered anew; none: angles are positions.
     std::optional<int32_t> first_angle;
+    // Whether what is sealed joins what was sealed just before. Not where tokens are dropped or
+    // chosen: large segments cost more to cut and to sum up anew.
+    bool joins = false;
 
     // The positions whose angles keys [first, first + n) of the list have, stored at `pos`.
     std::vector<int32_t> Angles(int64_t first, const Positions& pos) const;
@@ -64,6 +67,9 @@ class Sealer {
   Result<std::shared_ptr<const Segment>> Encoded(const Place& place, const SegmentList& list,
                                                  int64_t first, const Run& run,
                                                  Traits* traits) const;
+  // Makes one of the last two sealed segments while the newer is no smaller and nobody else holds
+  // them: scans pay for each segment, and single blocks would never end.
+  static void JoinNewest(SegmentList& list);
   // Puts `made` in the place of the tokens [begin, end), of which renumbering had sealed some.
   Status Splice(const Place& place, int64_t begin, int64_t end,
                 std::vector<std::shared_ptr<const Segment>> made, SegmentList& list) const;

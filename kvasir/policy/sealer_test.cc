@@ -40,11 +40,30 @@ class GrowingList {
       }
       KVASIR_RETURN_IF_ERROR(list_.Append(pos, &k_[from], &v_[from], kHeadDim));
       const std::vector<float> importance(static_cast<size_t>(list_.n_kv()), 1.0f);
-      KVASIR_RETURN_IF_ERROR(sealer_.Seal({0, 0, &rope_, &arena_, importance, {}}, list_));
+      KVASIR_RETURN_IF_ERROR(sealer_.Seal({0, 0, &rope_, &arena_, importance, {}, joins}, list_));
     }
     return Status::Ok();
   }
   SegmentList& list() { return list_; }
+  bool joins = false;
+  // Of one query against all tokens.
+  std::vector<float> Attended() {
+    const std::vector<float> q(k_.begin(), k_.begin() + kHeadDim);
+    const auto last = static_cast<int32_t>(list_.n_kv());
+    const QueryRows rows = {.q = q.data(),
+                            .pos = &last,
+                            .n_row = 1,
+                            .head_dim = kHeadDim,
+                            .pos_min = last,
+                            .pos_max = last};
+    AttendScratch scratch(kHeadDim);
+    std::vector<float> memory(StateFloats(1, kHeadDim)), out(kHeadDim);
+    const StateView state = MakeStateView(memory.data(), 1, kHeadDim);
+    ResetStates(state);
+    EXPECT_TRUE(list_.Attend(rows, scratch, state).ok());
+    FinishStates(state, kHeadDim, out.data(), kHeadDim);
+    return out;
+  }
   // Largest difference to what was appended, keys and values.
   std::pair<float, float> WorstError() const {
     std::vector<float> k(k_.size()), v(v_.size());
@@ -274,6 +293,40 @@ TEST(Sealer, AFormatThatLearnsWaitsForEnoughTokens) {
   EXPECT_EQ(grown.list().tail().n_kv(), 0);
   ASSERT_TRUE(grown.Grow(16, 1).ok());
   EXPECT_EQ(grown.list().tail().n_kv(), 0);
+}
+
+TEST(Sealer, WhatIsSealedBlockByBlockJoinsAndKeepsItsBits) {
+  for (const char* name : {"q8_0", "q4_0", "q4_1", "kivi", "iq4_nl", "int4h"}) {
+    const auto codec = Codec(name);
+    GrowingList joined(codec, codec), apart(codec, codec);
+    joined.joins = true;
+    for (int step : {512, 1, 300, 7}) {
+      SCOPED_TRACE(std::string(name) + " step " + std::to_string(step));
+      ASSERT_TRUE(joined.Grow(900, step).ok());
+      ASSERT_TRUE(apart.Grow(900, step).ok());
+      ASSERT_EQ(joined.list().n_kv(), apart.list().n_kv());
+      EXPECT_EQ(joined.list().AllPositions(), apart.list().AllPositions());
+      EXPECT_EQ(joined.list().bytes(), apart.list().bytes());
+      EXPECT_EQ(joined.WorstError(), apart.WorstError());
+      EXPECT_EQ(joined.Attended(), apart.Attended());
+    }
+    if (name[0] != 'q') continue;  // others seal larger blocks, or turn values
+    EXPECT_GT(apart.list().sealed().size(), 50u) << name;
+    EXPECT_LT(joined.list().sealed().size(), 12u) << name;
+  }
+}
+
+TEST(Sealer, ASegmentThatAForkHoldsStaysAsItIs) {
+  const auto codec = Codec("q8_0");
+  GrowingList grown(codec, codec);
+  grown.joins = true;
+  ASSERT_TRUE(grown.Grow(64, 64).ok());
+  const Result<SegmentList> fork = grown.list().Fork();
+  ASSERT_TRUE(fork.ok());
+  const auto held = fork->sealed().back();
+  ASSERT_TRUE(grown.Grow(200, 16).ok());
+  EXPECT_EQ(grown.list().sealed().front(), held);
+  EXPECT_EQ(held->n_kv(), 64);
 }
 
 TEST(Sealer, KeepsEveryCodecsTokensInOrder) {
