@@ -188,6 +188,30 @@ void Gemm(benchmark::State& state, TensorType type, Shape shape, int64_t n_token
   state.counters["GMAC/s"] = macs / best * 1e-9;
 }
 
+// A matrix of any bytes from one half of the arena to the other, in tasks as the engine's.
+void Stripe(benchmark::State& state, TensorType type, Shape shape, int n_thread) {
+  constexpr int64_t kTaskRows = 8 * kStripeRows;
+  ThreadTeam team(n_thread);
+  Tensor w = {type, shape.rows, shape.cols, Arena(),
+              RowBytes(type, static_cast<size_t>(shape.cols))};
+  const size_t bytes = static_cast<size_t>(w.rows) * w.row_bytes;
+  const size_t half = kArenaBytes / 2, n_copy = half / bytes;
+  std::memset(Arena(), 1, kArenaBytes);
+  double best = 1e9;
+  size_t copy = 0;
+  for (auto _ : state) {
+    w.data = Arena() + copy++ % n_copy * bytes;
+    std::byte* out = Arena() + (w.data - Arena()) + half;
+    const double start = Now();
+    team.Run((w.rows + kTaskRows - 1) / kTaskRows, [&](int64_t task, int) {
+      const int64_t begin = task * kTaskRows;
+      StripeRows(w, begin, std::min(w.rows, begin + kTaskRows), out);
+    });
+    best = std::min(best, Now() - start);
+  }
+  state.counters["GB/s"] = static_cast<double>(bytes) / best * 1e-9;
+}
+
 void Prepare(benchmark::State& state, TensorType type, int64_t n_token) {
   constexpr int64_t kCols = 2048;
   ThreadTeam team;
@@ -215,6 +239,10 @@ void RegisterAll() {
       for (int n_thread : {1, all}) {
         add("gemv/" + name + "/threads:" + std::to_string(n_thread),
             [=](benchmark::State& state) { Gemv(state, type, shape, n_thread); });
+        if (HasStripes(type)) {
+          add("stripe/" + name + "/threads:" + std::to_string(n_thread),
+              [=](benchmark::State& state) { Stripe(state, type, shape, n_thread); });
+        }
         if (all == 1) break;
       }
       for (int64_t n_token : {4, 32, 512}) {

@@ -186,6 +186,9 @@ TEST_F(EngineKv, TurnsComputedAnewAreThoseOfAShorterConversation) {
 }
 
 TEST_F(EngineKv, DroppedTurnsFreeBytesUnderALimit) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "sanitizers hold bytes of their own, more with every engine";
+#endif
   const int64_t idle = Turns("overflow=drop-turns", 512).engine().bytes_held();
   Turns free("overflow=drop-turns", 4096), tight("overflow=drop-turns", 4096, idle + (3 << 20));
   int64_t n_dropped = 0;

@@ -3,7 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <chrono>
+#include <ctime>
 #include <map>
 #include <optional>
 #include <random>
@@ -175,7 +175,7 @@ TEST(Mergers, TakeAMillionEqualLetters) {
   for (size_t i = 0; i < spec.tokens.size(); ++i) spec.scores.push_back(-static_cast<float>(i));
   const TokenIndex index(spec.tokens, spec.kinds);
   const std::string word(1 << 20, 'a');
-  const auto start = std::chrono::steady_clock::now();
+  const std::clock_t start = std::clock();  // of the processor: a busy machine is not the test's
   for (const Merger* merger :
        {MakeBpeMerger(spec, index).value().release(), MakeSpmMerger(spec, index).release()}) {
     MergeScratch scratch;
@@ -184,7 +184,7 @@ TEST(Mergers, TakeAMillionEqualLetters) {
     EXPECT_EQ(ids, std::vector<TokenId>(1024, 10));
     delete merger;
   }
-  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(60));
+  EXPECT_LT((std::clock() - start) / CLOCKS_PER_SEC, 60);
 }
 
 }  // namespace

@@ -3,7 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <chrono>
+#include <ctime>
 
 namespace kvasir {
 namespace {
@@ -87,12 +87,12 @@ TEST(Regex, NamesThePatternItCannotTake) {
 }
 
 TEST(Regex, GivesUpWhereAPatternBacktracksWithoutEnd) {
-  const auto start = std::chrono::steady_clock::now();
+  const std::clock_t start = std::clock();  // of the processor: a busy machine is not the test's
   const std::string text = std::string(200, 'a') + "!";
   const Regex::Match match = Regex::Compile("(?:a+a+)+$").value().Find(text, 0);
   EXPECT_EQ(match.outcome, Regex::Match::Outcome::kGaveUp);
   EXPECT_THAT(Split("(?:a+a+)+$", text), ElementsAre(text));
-  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(30));
+  EXPECT_LT((std::clock() - start) / CLOCKS_PER_SEC, 30);
 }
 
 TEST(Regex, TakesLongRunsOfEveryKind) {
