@@ -11,7 +11,8 @@ namespace kvasir::cli {
 namespace {
 
 constexpr int kTokens = 10000;
-constexpr const char* kMem = "26M";
+// Pages of the program differ by most of a MiB with how its file lies in the cache.
+constexpr const char* kMem = "27M";
 
 class PeakMemory : public testing::TestWithParam<const char*> {
  protected:
@@ -52,7 +53,7 @@ TEST_F(PeakMemory, OfTheExactCacheIsRefusedBeforeWorkWithBothNumbers) {
   EXPECT_NE(exact.exit_code, 0);
   EXPECT_NE(exact.err.find("a prompt of 10000 tokens needs 14.65 MiB of KV"), std::string::npos)
       << exact.err;
-  EXPECT_NE(exact.err.find("of 26.00 MiB are free"), std::string::npos) << exact.err;
+  EXPECT_NE(exact.err.find("of 27.00 MiB are free"), std::string::npos) << exact.err;
 }
 
 TEST_P(PeakMemory, StaysUnderTheLimit) {
@@ -64,7 +65,7 @@ TEST_P(PeakMemory, StaysUnderTheLimit) {
   EXPECT_NE(result.err.find("prompt 10000 tokens, 0 from the cache"), std::string::npos)
       << result.err;
   const int64_t resident = Bytes(result.err, "resident"), limit = Bytes(result.err, "limit");
-  EXPECT_EQ(limit, 26 << 20);
+  EXPECT_EQ(limit, 27 << 20);
   EXPECT_GT(resident, 4 << 20);
   EXPECT_LE(resident, limit) << result.err;
   // What is accounted for is what is there.
