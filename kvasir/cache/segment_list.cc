@@ -195,7 +195,7 @@ void SegmentList::JoinLast(std::shared_ptr<const Segment> joined) {
          joined->n_kv() == sealed_.back()->n_kv() + sealed_[sealed_.size() - 2]->n_kv());
   sealed_.pop_back();
   sealed_.back() = std::move(joined);
-  Number();
+  ends_.erase(ends_.end() - 2);
 }
 
 void SegmentList::ReplaceSealed(std::vector<std::shared_ptr<const Segment>> sealed) {

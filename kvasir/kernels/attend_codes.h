@@ -6,9 +6,9 @@
 //               x = fma(s_t, unit * int(sum_j n_j * (code_tj - zero)), x)
 //               x = fma(o_t, unit * int(sum_j n_j), x)            where offsets are stored
 //           (unit * int(...) is rounded once).
-//   values  the products p_t * s_t of a tile are rounded to 16-bit integers per run of channels,
-//   and
-//           a channel is one chain over the tiles, ascending:
+//   values  the products p_t * s_t of a tile are rounded to 16-bit integers
+//           per run of channels, and a channel is one chain over the tiles,
+//           ascending:
 //               acc = fma(unit, int(sum_t n_t * (code_tc - middle)), acc)
 //               acc = acc + sum_t p_t * fma(s_t, middle, o_t)     where offsets are stored
 //           the last sum in a tree: token t with t + 8, then t + 4, t + 2, t + 1. What rounding

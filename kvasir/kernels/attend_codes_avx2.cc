@@ -103,10 +103,12 @@ struct Codes {
     return _mm_cvtsi128_si32(_mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0xb1)));
   }
 
-  // largest[a] = that of row a's magnitudes.
+  // largest[a] = that of row a's magnitudes; 0 for rows past the last.
   template <int kR>
   static void Largest(const Vector2x256::Reg (&w)[kR], float* largest) {
-    for (int a = 0; a < kR; ++a) largest[a] = std::bit_cast<float>(MaxBits(w[a]));
+    for (int a = 0; a < kValueRows; ++a) {
+      largest[a] = a < kR ? std::bit_cast<float>(MaxBits(w[a < kR ? a : 0])) : 0.0f;
+    }
   }
 
   // WeightGridOf for the first n.

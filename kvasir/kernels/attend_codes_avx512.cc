@@ -17,7 +17,6 @@ struct Codes {
 
   using Ints = __m512i;
 
-  static Ints SetInt(int32_t x) { return _mm512_set1_epi32(x); }
   static __m512 ToFloat(Ints x) { return _mm512_cvtepi32_ps(x); }
 
   // Byte 4i + s is code i of strip s, of four strips.

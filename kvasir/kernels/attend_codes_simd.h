@@ -1,6 +1,6 @@
 // attend_codes.h over a vector type V of 16 floats and integer products C. C has Ints, 16 int32,
-// and says the register blocks: kLogitRows, kValueRows x kValueVectors. Included by
-// one file per ISA, never by anything else.
+// and says the register blocks: kLogitRows, kValueRows x kValueVectors. Included by one file per
+// ISA, never by anything else.
 #pragma once
 
 #include <algorithm>

@@ -83,7 +83,9 @@ TEST_P(ForwardOnMovingWeights, GivesTheBitsOfRowsAtEveryStep) {
   ASSERT_TRUE(AllMoved(in_stripes));
   for (int i = 0; i < kSteps; ++i) {
     SCOPED_TRACE(i);
-    if (i <= 1) EXPECT_FALSE(AllMoved(moving));  // the first chunk moves nothing
+    if (i <= 1) {  // the first chunk moves nothing
+      EXPECT_FALSE(AllMoved(moving));
+    }
     rows.NewPass();
     const int32_t n = i == 0 ? 11 : 1;
     const std::vector<float> expected = rows.Run(n);

@@ -121,7 +121,7 @@ class CaseRun {
     tally_.prefill_seconds += result.prefill_seconds;
     tally_.decode_seconds += result.decode_seconds;
     tally_.n_prefill += result.n_prompt - result.n_cached;
-    tally_.n_decode += static_cast<int64_t>(result.tokens.size());
+    tally_.n_decode += result.n_decoded;
     return result;
   }
 
