@@ -167,9 +167,14 @@ class ListHarness {
       for (float& x : all) x = normal_(rng_);
       return all;
     }();
-    const Status status = sealer_.Seal({0, 0, &rope_, &arena_, importance, {}}, b.list);
-    EXPECT_TRUE(status.ok()) << status.ToString();
+    const PlainList before = PlainList::Of(b.list);
+    const Result<int64_t> changed = sealer_.Seal({0, 0, &rope_, &arena_, importance, {}}, b.list);
+    EXPECT_TRUE(changed.ok()) << changed.status().ToString();
     PlainList now = PlainList::Of(b.list);
+    // Tokens before the one that Seal names are read as they were.
+    for (int64_t t = 0; changed.ok() && t < std::min(*changed, now.n()); ++t) {
+      EXPECT_EQ(now.tokens[t], before.tokens[t]) << "token " << t << " of " << *changed;
+    }
     for (const auto& segment : b.list.sealed()) {
       const auto* coded = dynamic_cast<const CodedSegment*>(segment.get());
       if (coded == nullptr) continue;

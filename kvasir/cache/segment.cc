@@ -57,13 +57,17 @@ void UnpackTiles(int n, int head_dim, AttendScratch& scratch, TileRun* run) {
 class CallQueries {
  public:
   CallQueries(const QueryRows& rows, AttendScratch& scratch)
-      : rows_(rows), rounded_(scratch.rounded()) {}
+      : rows_(rows),
+        rounded_(scratch.rounded()),
+        held_(scratch.rounded_rows),
+        group_(rows.q == held_.q ? held_.group : 0) {}
   const QueryRows& rows() const { return rows_; }
   const RoundedQueries& Rounded(const CodeFormat& format) {
-    if (!is_rounded_) {
+    if (group_ != format.group) {
       ActiveAttendCodeKernels().round_queries(format, rows_.q, rows_.n_row, rows_.head_dim,
                                               rounded_);
-      is_rounded_ = true;
+      group_ = format.group;
+      held_.group = rows_.q == held_.q ? group_ : 0;
     }
     return rounded_;
   }
@@ -71,7 +75,8 @@ class CallQueries {
  private:
   const QueryRows& rows_;
   RoundedQueries rounded_;
-  bool is_rounded_ = false;
+  RoundedRows& held_;
+  int group_;  // of what is in rounded_
 };
 
 // x (n_row, 16 * n_tile) = logits of a run.
@@ -319,14 +324,19 @@ Status Segment::NextStep(const QueryRows& rows, AttendScratch& scratch, TileCurs
   return Status::Ok();
 }
 
-// Up to n_tile tiles of keys to bring nearer; null if they do not lie in memory.
-const TileRun* Segment::KeysFrom(int64_t tile, int n_tile, AttendScratch& scratch,
-                                 TileRun* run) const {
-  const int64_t n_held = (n_kv() + kTileTokens - 1) / kTileTokens;
-  if (tile >= n_held) return nullptr;
-  const AttendLimit limit = AttendLimitFrom(tile);
-  const auto n = static_cast<int>(std::min<int64_t>(n_tile, std::min(n_held, limit.end) - tile));
-  if (!limit.in_place || !LoadAttendTiles(tile, n, scratch, run).ok()) return nullptr;
+// The first n_tile tiles of keys to bring nearer; null if they do not lie in memory.
+const TileRun* Segment::KeysOf(std::span<const IndexRange> ranges, int n_tile,
+                               AttendScratch& scratch, TileRun* run) const {
+  TileCursor cursor(ranges);
+  if (cursor.done()) return nullptr;
+  const AttendLimit limit = AttendLimitFrom(cursor.tile());
+  if (!limit.in_place) return nullptr;
+  int n = 0;
+  while (n < n_tile && !cursor.done() && cursor.tile() < limit.end) {
+    const Piece piece = cursor.Take(n_tile - n, limit.end);
+    if (!LoadPiece(piece, n, scratch, run).ok()) return nullptr;
+    n += piece.n_tile;
+  }
   PadKeys(n, n_tile, run);
   return run;
 }
@@ -369,7 +379,7 @@ Status Segment::Attend(const QueryRows& rows, std::span<const IndexRange> ranges
       const NextKeys& after = scratch.next;
       if (after.segment != nullptr) {
         next.Clear();
-        ahead = after.segment->KeysFrom(after.tile, step.n_tile, scratch, &next.run);
+        ahead = after.segment->KeysOf(after.ranges, step.n_tile, scratch, &next.run);
       }
     } else if (step.in_place && AttendLimitFrom(cursor.tile()).in_place) {
       next.Clear();

@@ -33,10 +33,21 @@ struct QueryRows {
 
 class Segment;
 
-// Where the keys lie that a thread will ask for next; segment null = not known.
+// Queries of one call over a list, which its segments round once.
+struct RoundedRows {
+  const float* q = nullptr;  // nobody writes over them meanwhile; null = no such call
+  int group = 0;             // channels that share a unit in AttendScratch::rounded; 0 = not there
+};
+
+// Tokens [begin, end) of a segment, or of a list.
+struct IndexRange {
+  int64_t begin = 0, end = 0;
+};
+
+// The tokens whose keys a thread will ask for next; segment null = not known.
 struct NextKeys {
   const Segment* segment = nullptr;
-  int64_t tile = 0;
+  std::span<const IndexRange> ranges;
 };
 
 // Working memory of one thread, for at most kMaxRows rows.
@@ -63,6 +74,7 @@ class AttendScratch {
   int32_t* row_pos() { return row_pos_.data(); }
   // What a segment brings nearer during its last step.
   NextKeys next;
+  RoundedRows rounded_rows;
 
  private:
   int head_dim_;
@@ -72,11 +84,6 @@ class AttendScratch {
   std::vector<int32_t> level_sums_;
   std::vector<uint16_t> visible_;
   std::vector<int32_t> row_pos_;
-};
-
-// Tokens [begin, end) of a segment, or of a list.
-struct IndexRange {
-  int64_t begin = 0, end = 0;
 };
 
 // Up to kMaxTiles tiles of a segment, as pointers into it or into scratch. Where
@@ -163,7 +170,8 @@ class Segment {
   struct Piece;
   struct Step;
   Status LoadPiece(const Piece& piece, int at, AttendScratch& scratch, TileRun* run) const;
-  const TileRun* KeysFrom(int64_t tile, int n_tile, AttendScratch& scratch, TileRun* run) const;
+  const TileRun* KeysOf(std::span<const IndexRange> ranges, int n_tile, AttendScratch& scratch,
+                        TileRun* run) const;
   bool Hides(const QueryRows& rows, const Piece& piece) const;
   bool SeesWhole(const QueryRows& rows, const Piece& piece) const;
   void MarkVisible(const QueryRows& rows, const Piece& piece, uint16_t* visible) const;

@@ -10,6 +10,20 @@ namespace {
 
 constexpr size_t kSegmentBytes = 256;  // about what an object of a segment takes
 
+// While it lives the queries of one call stay rounded from segment to segment.
+class RoundedOnce {
+ public:
+  RoundedOnce(const float* q, AttendScratch& scratch) : scratch_(scratch) {
+    scratch.rounded_rows = {.q = q};
+  }
+  ~RoundedOnce() { scratch_.rounded_rows = {}; }
+  RoundedOnce(const RoundedOnce&) = delete;
+  RoundedOnce& operator=(const RoundedOnce&) = delete;
+
+ private:
+  AttendScratch& scratch_;
+};
+
 // The first tokens of a sealed segment that others still hold whole.
 class PrefixSegment final : public Segment {
  public:
@@ -112,38 +126,59 @@ void SegmentList::PrefetchFrom(size_t at) const {
   if (at + 1 < sealed_.size()) PrefetchBytes(sealed_[at + 1].get(), kSegmentBytes);
 }
 
+struct SegmentList::Part {
+  static constexpr size_t kMaxRanges = 64;  // handed to a segment at once
+  size_t at = 0;                            // the segment, as SegmentOf
+  size_t n = 0;                             // 0: nothing is left
+  IndexRange ranges[kMaxRanges];            // of its tokens
+};
+
+// Takes what comes next of `ranges`, of which all before token *from is taken.
+void SegmentList::TakePart(std::span<const IndexRange>* ranges, int64_t* from, Part* part) const {
+  int64_t base = 0, end = 0;
+  part->n = 0;
+  while (!ranges->empty() && part->n < Part::kMaxRanges) {
+    const int64_t begin = std::max(ranges->front().begin, *from);
+    if (begin >= ranges->front().end) {
+      *ranges = ranges->subspan(1);
+      continue;
+    }
+    if (part->n == 0) {
+      part->at = SegmentOf(begin);
+      base = BeginOf(part->at);
+      end = base + SegmentAt(part->at).n_kv();
+    }
+    if (begin >= end) break;
+    *from = std::min(ranges->front().end, end);
+    part->ranges[part->n++] = {begin - base, *from - base};
+  }
+}
+
 Status SegmentList::AttendRanges(const QueryRows& rows, std::span<const IndexRange> ranges,
                                  AttendScratch& scratch, const StateView& states) const {
-  constexpr size_t kMaxParts = 64;  // handed to a segment at once
-  IndexRange parts[kMaxParts];
-  const auto segment_at = [&](size_t at) -> const Segment& {
-    return at < sealed_.size() ? *sealed_[at] : tail_;
-  };
-  const auto begin_of = [&](size_t at) { return at == 0 ? 0 : ends_[at - 1]; };
-  for (size_t at = ranges.empty() ? 0 : SegmentOf(ranges[0].begin); !ranges.empty();) {
-    const Segment& segment = segment_at(at);
-    const int64_t base = begin_of(at), end = base + segment.n_kv();
-    size_t n = 0;
-    while (n < kMaxParts && !ranges.empty() && ranges[0].begin < end) {
-      parts[n] = {std::max(ranges[0].begin, base) - base, std::min(ranges[0].end, end) - base};
-      if (parts[n].begin < parts[n].end) ++n;
-      if (ranges[0].end > end) break;  // goes on in the next segment
-      ranges = ranges.subspan(1);
+  const RoundedOnce rounded_once(rows.q, scratch);
+  int64_t from = 0;
+  Part parts[2];
+  TakePart(&ranges, &from, &parts[0]);
+  for (int now = 0; parts[now].n > 0; now = 1 - now) {
+    const Part& part = parts[now];
+    Part& next = parts[1 - now];
+    TakePart(&ranges, &from, &next);
+    const bool is_last = next.n == 0;
+    // Most likely the next call asks for what follows.
+    const IndexRange following = {from, n_kv()};
+    std::span<const IndexRange> rest(&following, 1);
+    if (is_last) TakePart(&rest, &from, &next);
+    if (next.n > 0) {
+      if (next.at != part.at) PrefetchFrom(next.at);
+      scratch.next = {&SegmentAt(next.at), {next.ranges, next.n}};
     }
-    // What is read next: the rest of the ranges or, most likely, by the next call, what follows.
-    int64_t next = n > 0 ? base + parts[n - 1].end : end;
-    if (!ranges.empty()) next = std::max(next, ranges[0].begin);
-    const size_t next_at = SegmentOf(next);
-    if (next_at != at) PrefetchFrom(next_at);
-    if (n > 0) {
-      scratch.next = {&segment_at(next_at), (next - begin_of(next_at)) / kTileTokens};
-      const int lane = static_cast<int>((base + n_released_) % kTileTokens);
-      const Status status = segment.Attend(rows, {parts, n}, lane, scratch, states);
-      scratch.next = {};
-      KVASIR_RETURN_IF_ERROR(status);
-    }
-    if (next >= n_kv()) break;
-    at = next_at;
+    const int lane = static_cast<int>((BeginOf(part.at) + n_released_) % kTileTokens);
+    const Status status =
+        SegmentAt(part.at).Attend(rows, {part.ranges, part.n}, lane, scratch, states);
+    scratch.next = {};
+    KVASIR_RETURN_IF_ERROR(status);
+    if (is_last) break;
   }
   return Status::Ok();
 }

@@ -92,7 +92,11 @@ class SegmentList {
   void Number();
   // The segment that holds a token: its place in sealed_, or behind the last for the tail.
   size_t SegmentOf(int64_t index) const;
+  const Segment& SegmentAt(size_t at) const { return at < sealed_.size() ? *sealed_[at] : tail_; }
+  int64_t BeginOf(size_t at) const { return at == 0 ? 0 : ends_[at - 1]; }
   void PrefetchFrom(size_t at) const;
+  struct Part;
+  void TakePart(std::span<const IndexRange>* ranges, int64_t* from, Part* part) const;
 
   std::vector<std::shared_ptr<const Segment>> sealed_;
   std::vector<int64_t> ends_;  // tokens up to and with each sealed segment

@@ -535,19 +535,14 @@ Status PolicyRun::Cut(int n_layer, SequenceCache& cache) {
 namespace {
 
 // Brings the summaries of keys that sealing changed in line with what attention will read.
-//   before  the sealed segments there were
-Status Resummarise(int layer, int kv_head, std::span<const std::shared_ptr<const Segment>> before,
-                   Selector& selector, const SegmentList& list) {
+//   from  the first token that is read otherwise than before
+Status Resummarise(int layer, int kv_head, int64_t from, Selector& selector,
+                   const SegmentList& list) {
   constexpr int64_t kBlock = 256;  // tokens rebuilt at a time
-  const auto sealed = list.sealed();
-  if (std::ranges::equal(before, sealed)) return Status::Ok();
-  int64_t from = 0;
-  for (size_t i = 0; i < sealed.size() && i < before.size() && sealed[i] == before[i]; ++i) {
-    from += sealed[i]->n_kv();
-  }
+  if (from == list.n_kv()) return Status::Ok();
   from = from / kTileTokens * kTileTokens;  // a page is summed up anew as a whole
-  const bool biased =
-      std::ranges::any_of(sealed, [](const auto& segment) { return segment->bias() != nullptr; });
+  const bool biased = std::ranges::any_of(
+      list.sealed(), [](const auto& segment) { return segment->bias() != nullptr; });
   if (from == 0 || biased) return selector.Rebuild(layer, kv_head, list);
   selector.OnTruncate(layer, kv_head, from);
   const int d = list.tail().head_dim();
@@ -578,7 +573,7 @@ Status PolicyRun::Seal(SequenceCache& cache) {
     SegmentList& list = cache.list(layer, kv_head);
     Sealer::Place place = {
         layer, kv_head, resources_.rope ? resources_.rope(layer) : nullptr, &cache.arena(), {}, {}};
-    place.joins = !policy_->evicts() && !policy_->selects() && !policy_->makes_room();
+    place.joins = !policy_->evicts() && !policy_->makes_room();
     if (policy_->renumbers()) {
       place.first_angle = cache.next_angle() - static_cast<int32_t>(list.n_kv());
     }
@@ -587,11 +582,11 @@ Status PolicyRun::Seal(SequenceCache& cache) {
     }
     // A head that is not scored stays dense.
     if (policy_->seals_by_importance() && place.importance.empty()) return;
-    std::vector<std::shared_ptr<const Segment>> before;
-    if (cache.selector() != nullptr) before.assign(list.sealed().begin(), list.sealed().end());
-    status[i] = sealer.Seal(place, list);
-    if (status[i].ok() && cache.selector() != nullptr) {
-      status[i] = Resummarise(layer, kv_head, before, *cache.selector(), list);
+    const Result<int64_t> changed = sealer.Seal(place, list);
+    if (!changed.ok()) {
+      status[i] = changed.status();
+    } else if (cache.selector() != nullptr) {
+      status[i] = Resummarise(layer, kv_head, *changed, *cache.selector(), list);
     }
   });
   return First(status);

@@ -140,17 +140,19 @@ std::vector<Sealer::Run> Sealer::ReadyRuns(int64_t n_open, int head_dim,
   return runs;
 }
 
-Status Sealer::Seal(const Place& place, SegmentList& list) const {
+Result<int64_t> Sealer::Seal(const Place& place, SegmentList& list) const {
   const int64_t n_loose = CountLoose(list);
   int64_t n_open = n_loose + list.tail().n_kv();
   if (sinks_ > 0 && n_open == list.n_kv()) {
-    if (n_open < sinks_) return Status::Ok();
+    if (n_open < sinks_) return list.n_kv();
     if (n_loose == 0) list.SealTail(sinks_);
     n_open -= sinks_;
   }
+  // Every step comes by here, and most have nothing to do.
+  if (!Parts() && Ready(k_, n_open) == 0 && Ready(v_, n_open) == 0) return list.n_kv();
   const int64_t first = list.n_kv() - n_open;
   const int d = list.tail().head_dim();
-  Traits traits;  // looked for only where there can be some: every step comes by here
+  Traits traits;
   if (Learns(k_, KvSide::kKey, d)) traits.k = KeptTraits(list, KvSide::kKey);
   if (Learns(v_, KvSide::kValue, d)) traits.v = KeptTraits(list, KvSide::kValue);
   std::vector<std::shared_ptr<const Segment>> made;
@@ -166,7 +168,12 @@ Status Sealer::Seal(const Place& place, SegmentList& list) const {
     }
   }
   if (!made.empty()) KVASIR_RETURN_IF_ERROR(Splice(place, first, next, std::move(made), list));
-  return !k_.coded || !v_.coded ? Status::Ok() : Complete(place, &traits, list);
+  int64_t changed = next > first ? first : list.n_kv();
+  if (Parts()) {
+    KVASIR_ASSIGN_OR_RETURN(const int64_t completed, Complete(place, &traits, list));
+    changed = std::min(changed, completed);
+  }
+  return changed;
 }
 
 void Sealer::JoinNewest(SegmentList& list) {
@@ -254,16 +261,15 @@ Result<std::shared_ptr<const Segment>> Sealer::Encoded(const Place& place, const
       GatherBias(list, Tokens(first, end))));
 }
 
-// Codes the dense side of segments that have waited long enough.
-Status Sealer::Complete(const Place& place, Traits* traits, SegmentList& list) const {
+Result<int64_t> Sealer::Complete(const Place& place, Traits* traits, SegmentList& list) const {
   std::vector<std::shared_ptr<const Segment>> sealed(list.sealed().begin(), list.sealed().end());
-  bool changed = false;
-  int64_t first = 0;
+  const std::string without_keys = Format(Pending::kKey), without_values = Format(Pending::kValue);
+  int64_t first = 0, changed = list.n_kv();
   for (auto& segment : sealed) {
     const int64_t begin = first;
     first += segment->n_kv();
-    const bool key = segment->format() == Format(Pending::kKey);
-    if (!key && segment->format() != Format(Pending::kValue)) continue;
+    const bool key = segment->format() == without_keys;
+    if (!key && segment->format() != without_values) continue;
     const Side& side = key ? k_ : v_;
     const auto* turned = dynamic_cast<const TurnedSegment*>(segment.get());
     const Segment& stored = turned == nullptr ? *segment : *turned->stored();
@@ -293,10 +299,10 @@ Status Sealer::Complete(const Place& place, Traits* traits, SegmentList& list) c
                   ? whole
                   : std::make_shared<const TurnedSegment>(std::move(whole), std::move(pos),
                                                           std::move(turns), turned->table());
-    changed = true;
+    changed = std::min(changed, begin);
   }
-  if (changed) list.ReplaceSealed(std::move(sealed));
-  return Status::Ok();
+  if (changed < list.n_kv()) list.ReplaceSealed(std::move(sealed));
+  return changed;
 }
 
 }  // namespace kvasir

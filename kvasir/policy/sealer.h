@@ -25,8 +25,8 @@ class Sealer {
     std::span<const float> importance;  // of the list's tokens, or empty
     // Of the list's first token, where angles were numbered anew; none: angles are positions.
     std::optional<int32_t> first_angle;
-    // Whether what is sealed joins what was sealed just before. Not where tokens are dropped or
-    // chosen: large segments cost more to cut and to sum up anew.
+    // Whether what is sealed joins what was sealed just before. Not where tokens are dropped: large
+    // segments cost more to cut.
     bool joins = false;
 
     // The positions whose angles keys [first, first + n) of the list have, stored at `pos`.
@@ -37,8 +37,9 @@ class Sealer {
   static int64_t OpenTokens(const SegmentList& list);
   // Working memory of one Seal of a list with `n_open` of them: what callers charge.
   static int64_t ScratchBytes(int64_t n_open, int head_dim);
+  // Returns the first token whose keys or values are read otherwise than before; n_kv if none are.
   // Errors: of the codecs; the list is whole then.
-  Status Seal(const Place& place, SegmentList& list) const;
+  Result<int64_t> Seal(const Place& place, SegmentList& list) const;
 
  private:
   struct Side {
@@ -73,7 +74,10 @@ class Sealer {
   // Puts `made` in the place of the tokens [begin, end), of which renumbering had sealed some.
   Status Splice(const Place& place, int64_t begin, int64_t end,
                 std::vector<std::shared_ptr<const Segment>> made, SegmentList& list) const;
-  Status Complete(const Place& place, Traits* traits, SegmentList& list) const;
+  // Whether keys and values may leave the tail at different times.
+  bool Parts() const { return k_.coded && v_.coded && k_.rule.keep != v_.rule.keep; }
+  // Codes the dense side of segments that have waited long enough; the first token that changed.
+  Result<int64_t> Complete(const Place& place, Traits* traits, SegmentList& list) const;
   Result<std::shared_ptr<const CodedPart>> Encode(const Place& place, KvSide kv_side,
                                                   const KvCodec& codec, int head_dim,
                                                   std::span<const int32_t> pos, const float* rows,

@@ -40,7 +40,8 @@ class GrowingList {
       }
       KVASIR_RETURN_IF_ERROR(list_.Append(pos, &k_[from], &v_[from], kHeadDim));
       const std::vector<float> importance(static_cast<size_t>(list_.n_kv()), 1.0f);
-      KVASIR_RETURN_IF_ERROR(sealer_.Seal({0, 0, &rope_, &arena_, importance, {}, joins}, list_));
+      KVASIR_RETURN_IF_ERROR(
+          sealer_.Seal({0, 0, &rope_, &arena_, importance, {}, joins}, list_).status());
     }
     return Status::Ok();
   }
