@@ -27,7 +27,8 @@ int ThreadTeam::AvailableCpus() {
 
 ThreadTeam::ThreadTeam(int n_thread)
     : n_thread_(n_thread > 0 ? n_thread : AvailableCpus()),
-      spins_(n_thread_ <= AvailableCpus() ? kSpins : 0) {  // a spinner would hold back a worker
+      spins_(n_thread_ <= AvailableCpus() ? kSpins : 0),  // a spinner would hold back a worker
+      shares_(new Share[static_cast<size_t>(n_thread_)]) {
   for (int thread = 1; thread < n_thread_; ++thread) {
     try {
       workers_.emplace_back([this, thread] { Worker(thread); });
@@ -46,11 +47,14 @@ ThreadTeam::~ThreadTeam() {
   for (std::thread& worker : workers_) worker.join();
 }
 
-void ThreadTeam::RunErased(int64_t n_task, Erased call, const void* body) {
+void ThreadTeam::RunErased(int n_share, int64_t n_task, Erased call, const void* body) {
   call_ = call;
   body_ = body;
-  n_task_ = n_task;
-  next_task_.store(0, std::memory_order_relaxed);
+  n_share_ = n_share;
+  for (int i = 0; i < n_share; ++i) {
+    shares_[i].next.store(n_task * i / n_share, std::memory_order_relaxed);
+    shares_[i].end = n_task * (i + 1) / n_share;
+  }
   const uint64_t loop = (gate_.load(std::memory_order_relaxed) >> 32) + 1;
   gate_.store(loop << 32 | kOpen);
   if (n_parked_.load() > 0) {
@@ -71,10 +75,13 @@ void ThreadTeam::RunErased(int64_t n_task, Erased call, const void* body) {
 }
 
 void ThreadTeam::Work(int thread) {
-  while (true) {
-    const int64_t task = next_task_.fetch_add(1, std::memory_order_relaxed);
-    if (task >= n_task_) return;
-    call_(body_, task, thread);
+  for (int i = 0; i < n_share_; ++i) {
+    Share& share = shares_[(thread + i) % n_share_];
+    while (true) {
+      const int64_t task = share.next.fetch_add(1, std::memory_order_relaxed);
+      if (task >= share.end) break;
+      call_(body_, task, thread);
+    }
   }
 }
 

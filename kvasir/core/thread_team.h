@@ -33,21 +33,37 @@ class ThreadTeam {
   // at a time.
   template <typename Body>
   void Run(int64_t n_task, const Body& body) {
+    RunIn(1, n_task, body);
+  }
+  // The same, but each thread first takes its own share of the tasks, which lie next to each other,
+  // in ascending order, and then what is left of the others'. For loops that stream through memory:
+  // wherever a thread goes on to a new place it waits for about a microsecond.
+  template <typename Body>
+  void RunInShares(int64_t n_task, const Body& body) {
+    RunIn(n_thread_, n_task, body);
+  }
+
+ private:
+  using Erased = void (*)(const void* body, int64_t task, int thread);
+  // Tasks that are handed out in ascending order.
+  struct alignas(64) Share {
+    std::atomic<int64_t> next{0};
+    int64_t end = 0;
+  };
+  template <typename Body>
+  void RunIn(int n_share, int64_t n_task, const Body& body) {
     if (n_thread_ == 1 || n_task <= 1) {
       for (int64_t task = 0; task < n_task; ++task) body(task, 0);
       return;
     }
     RunErased(
-        n_task,
+        n_share, n_task,
         [](const void* b, int64_t task, int thread) {
           (*static_cast<const Body*>(b))(task, thread);
         },
         &body);
   }
-
- private:
-  using Erased = void (*)(const void* body, int64_t task, int thread);
-  void RunErased(int64_t n_task, Erased call, const void* body);
+  void RunErased(int n_share, int64_t n_task, Erased call, const void* body);
   void Work(int thread);
   void Worker(int thread);
   bool LoopWaits(uint64_t last_loop) const;
@@ -56,8 +72,8 @@ class ThreadTeam {
   int spins_;
   Erased call_ = nullptr;
   const void* body_ = nullptr;
-  int64_t n_task_ = 0;
-  alignas(64) std::atomic<int64_t> next_task_{0};
+  int n_share_ = 0;
+  std::unique_ptr<Share[]> shares_;  // (n_thread)
   // Loop number << 32 | kOpen | workers inside. A worker joins an open loop by counting itself in;
   // the caller closes the loop when the tasks have run out and waits for those who joined. A worker
   // that the system has not scheduled is never waited for.

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <vector>
@@ -20,10 +21,31 @@ TEST(ThreadTeam, RunsEveryTaskOnce) {
         runs[task].fetch_add(1);
         if (thread < 0 || thread >= n_thread) bad_thread.fetch_add(1);
       });
-      for (const auto& n : runs) EXPECT_EQ(n.load(), 1);
+      team.RunInShares(n_task, [&](int64_t task, int thread) {
+        runs[task].fetch_add(1);
+        if (thread < 0 || thread >= n_thread) bad_thread.fetch_add(1);
+      });
+      for (const auto& n : runs) EXPECT_EQ(n.load(), 2);
       EXPECT_EQ(bad_thread.load(), 0);
     }
   }
+}
+
+// A thread that is held up in its share does not hold up the rest of it.
+TEST(ThreadTeam, SharesOfABusyThreadAreTakenByOthers) {
+  ThreadTeam team(2);
+  constexpr int kTasks = 100;
+  std::atomic<int> n_done = 0;
+  std::vector<int> thread_of(kTasks);
+  team.RunInShares(kTasks, [&](int64_t task, int thread) {
+    thread_of[task] = thread;
+    // The first task of the caller's share ends when all others have.
+    while (task == 0 && n_done.load() < kTasks - 1) std::this_thread::yield();
+    n_done.fetch_add(1);
+  });
+  EXPECT_EQ(n_done.load(), kTasks);
+  EXPECT_TRUE(std::all_of(thread_of.begin() + 1, thread_of.end(),
+                          [&](int thread) { return thread != thread_of[0]; }));
 }
 
 TEST(ThreadTeam, WakesParkedWorkersAndPublishesWrites) {

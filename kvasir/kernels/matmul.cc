@@ -86,12 +86,15 @@ void MatMul(const Tensor& w, const void* prepared, int64_t n_token, float* y, in
   const Split split = ChooseSplit(w, n_token, team.size());
   const int64_t row_tasks = CeilDiv(w.rows, split.rows);
   const int64_t token_tasks = CeilDiv(n_token, split.tokens);
-  team.Run(row_tasks * token_tasks, [&](int64_t task, int) {
+  const auto run_task = [&](int64_t task, int) {
     const int64_t row = task % row_tasks * split.rows;
     const int64_t token = task / row_tasks * split.tokens;
     kernels.rows(call, row, std::min(row + split.rows, w.rows), token,
                  std::min(token + split.tokens, n_token));
-  });
+  };
+  // Few tokens are done as soon as their weights have been read.
+  token_tasks == 1 ? team.RunInShares(row_tasks, run_task)
+                   : team.Run(row_tasks * token_tasks, run_task);
 }
 
 }  // namespace kvasir
