@@ -18,6 +18,17 @@ QueryRows Rotated(QueryRows rows, const ChannelRotation* rotation, AttendScratch
   return rows;
 }
 
+Status LoadRotated(const CodedPart& part, std::span<const int64_t> tiles, float* scratch,
+                   TileFormat* format, const void** at) {
+  while (!tiles.empty()) {
+    const int n = RunLength(tiles);
+    KVASIR_RETURN_IF_ERROR(part.LoadRotatedTiles(tiles[0], n, scratch, format, at));
+    at += n;
+    tiles = tiles.subspan(static_cast<size_t>(n));
+  }
+  return Status::Ok();
+}
+
 }  // namespace
 
 Result<std::shared_ptr<const CodedPart>> CodedPart::Gather(std::span<const int32_t>) const {
@@ -60,21 +71,21 @@ Segment::AttendLimit CodedSegment::AttendLimitFrom(int64_t tile) const {
   return limit;
 }
 
-Status CodedSegment::LoadAttendTiles(int64_t first, int n, AttendScratch& scratch,
+Status CodedSegment::LoadAttendTiles(std::span<const int64_t> tiles, AttendScratch& scratch,
                                      TileRun* run) const {
-  if (first < k_->n_code_tile()) {
+  if (tiles[0] < k_->n_code_tile()) {
     run->k_code = k_->code_format();
-    k_->CodeTiles(first, n, run->k_codes);
+    k_->CodeTiles(tiles, run->k_codes);
   } else {
     KVASIR_RETURN_IF_ERROR(
-        k_->LoadRotatedTiles(first, n, scratch.k_tiles(), &run->k_format, run->k));
+        LoadRotated(*k_, tiles, scratch.k_tiles(), &run->k_format, run->k));
   }
-  if (first < v_->n_code_tile()) {
+  if (tiles[0] < v_->n_code_tile()) {
     run->v_code = v_->code_format();
-    v_->CodeTiles(first, n, run->v_codes);
+    v_->CodeTiles(tiles, run->v_codes);
     return Status::Ok();
   }
-  return v_->LoadRotatedTiles(first, n, scratch.v_tiles(), &run->v_format, run->v);
+  return LoadRotated(*v_, tiles, scratch.v_tiles(), &run->v_format, run->v);
 }
 
 Status CodedSegment::Attend(const QueryRows& rows, std::span<const IndexRange> ranges, int lane,

@@ -56,10 +56,10 @@ class CodedPart {
     return LoadTiles(first, n, scratch, format, tiles);
   }
   // Attention on the codes, in the basis of rotation(): what the first n_code_tile() tiles have in
-  // common, and where tiles first + i of them lie, i < n. null and 0: tiles are loaded.
+  // common, and where some of them lie. null and 0: tiles are loaded.
   virtual const CodeFormat* code_format() const { return nullptr; }
   virtual int64_t n_code_tile() const { return 0; }
-  virtual void CodeTiles(int64_t /*first*/, int /*n*/, CodeTile* /*tiles*/) const {}
+  virtual void CodeTiles(std::span<const int64_t> /*tiles*/, CodeTile* /*at*/) const {}
   // Whether LoadTiles never touches scratch, so that more than 4 tiles may be asked for.
   virtual bool in_place() const { return false; }
   // The same codes for the tokens `keep` (ascending indices) alone. kUnsupported where tokens are
@@ -100,7 +100,8 @@ class CodedSegment : public Segment {
 
  protected:
   AttendLimit AttendLimitFrom(int64_t tile) const override;
-  Status LoadAttendTiles(int64_t first, int n, AttendScratch& scratch, TileRun* run) const override;
+  Status LoadAttendTiles(std::span<const int64_t> tiles, AttendScratch& scratch,
+                         TileRun* run) const override;
 
  private:
   static constexpr size_t kPartBytes = 640;  // about what an object of a part takes

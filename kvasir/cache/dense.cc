@@ -79,14 +79,21 @@ int64_t DenseSegment::bytes() const {
          static_cast<int64_t>(bias_.capacity() * sizeof(float));
 }
 
-Status DenseSegment::LoadTiles(int64_t first, int n, AttendScratch&, TileRun* run) const {
+void DenseSegment::PointAt(int64_t tile, int at, TileRun* run) const {
   run->k_format = layout_.k_format;
   run->v_format = layout_.v_format;
-  for (int i = 0; i < n; ++i) {
-    const std::byte* tile = tiles_[first + i];
-    run->k[i] = tile;
-    run->v[i] = tile + layout_.k_bytes();
-  }
+  run->k[at] = tiles_[tile];
+  run->v[at] = tiles_[tile] + layout_.k_bytes();
+}
+
+Status DenseSegment::LoadTiles(int64_t first, int n, AttendScratch&, TileRun* run) const {
+  for (int i = 0; i < n; ++i) PointAt(first + i, i, run);
+  return Status::Ok();
+}
+
+Status DenseSegment::LoadAttendTiles(std::span<const int64_t> tiles, AttendScratch&,
+                                     TileRun* run) const {
+  for (size_t i = 0; i < tiles.size(); ++i) PointAt(tiles[i], static_cast<int>(i), run);
   return Status::Ok();
 }
 

@@ -50,9 +50,15 @@ class DenseSegment : public Segment {
   Status LoadTiles(int64_t first, int n, AttendScratch& scratch, TileRun* run) const override;
 
  protected:
+  Status LoadAttendTiles(std::span<const int64_t> tiles, AttendScratch& scratch,
+                         TileRun* run) const override;
+
   DenseLayout layout_;
   TileList tiles_;
   std::vector<float> bias_;  // padded to whole tiles
+
+ private:
+  void PointAt(int64_t tile, int at, TileRun* run) const;
 };
 
 // The growing end of a list. One writer; readers only between writes.

@@ -248,8 +248,8 @@ class Segment::TileCursor {
 // A group of tiles, loaded, with its mask.
 struct Segment::Step {
   int n_tile = 0;
-  int64_t first_token[TileRun::kMaxTiles];  // of each tile
-  IndexRange tokens;                        // from the first to the last that is asked for
+  int64_t tile[TileRun::kMaxTiles];
+  IndexRange tokens;  // from the first to the last that is asked for
   TileRun run;
   bool in_place = false;              // tiles are read where they lie
   const uint16_t* visible = nullptr;  // (n_row, kMaxTiles); null = every row sees every token
@@ -268,7 +268,7 @@ struct Segment::Step {
   const float* Bias(const float* of_segment, float* out) const {
     if (of_segment == nullptr) return nullptr;
     for (int i = 0; i < n_tile; ++i) {
-      std::copy_n(of_segment + first_token[i], kTileTokens, out + i * kTileTokens);
+      std::copy_n(of_segment + tile[i] * kTileTokens, kTileTokens, out + i * kTileTokens);
     }
     return out;
   }
@@ -301,21 +301,19 @@ void Segment::MarkVisible(const QueryRows& rows, const Piece& piece, uint16_t* v
   }
 }
 
-// Points run's tiles from `at` on at those of a piece, which must be read in the way of those
-// before.
-Status Segment::LoadPiece(const Piece& piece, int at, AttendScratch& scratch, TileRun* run) const {
-  if (at == 0) return LoadAttendTiles(piece.first_tile, piece.n_tile, scratch, run);
+Status Segment::LoadAttendTiles(std::span<const int64_t> tiles, AttendScratch& scratch,
+                                TileRun* run) const {
+  TileRun* into = run;
   TileRun more;
-  KVASIR_RETURN_IF_ERROR(LoadAttendTiles(piece.first_tile, piece.n_tile, scratch, &more));
-  if (more.k_code != nullptr) {
-    std::copy_n(more.k_codes, piece.n_tile, run->k_codes + at);
-  } else {
-    std::copy_n(more.k, piece.n_tile, run->k + at);
-  }
-  if (more.v_code != nullptr) {
-    std::copy_n(more.v_codes, piece.n_tile, run->v_codes + at);
-  } else {
-    std::copy_n(more.v, piece.n_tile, run->v + at);
+  for (size_t at = 0; at < tiles.size();) {
+    const int n = RunLength(tiles.subspan(at));
+    KVASIR_RETURN_IF_ERROR(LoadTiles(tiles[at], n, scratch, into));
+    if (at > 0) {
+      std::copy_n(more.k, n, run->k + at);
+      std::copy_n(more.v, n, run->v + at);
+    }
+    into = &more;
+    at += static_cast<size_t>(n);
   }
   return Status::Ok();
 }
@@ -335,14 +333,13 @@ Status Segment::NextStep(const QueryRows& rows, AttendScratch& scratch, TileCurs
       step->visible = scratch.visible();
     }
     if (step->visible != nullptr) MarkVisible(rows, piece, scratch.visible() + step->n_tile);
-    KVASIR_RETURN_IF_ERROR(LoadPiece(piece, step->n_tile, scratch, &step->run));
     if (step->n_tile == 0) step->tokens.begin = piece.from;
     step->tokens.end = piece.to;
-    for (int i = 0; i < piece.n_tile; ++i) {
-      step->first_token[step->n_tile++] = piece.first_token() + i * kTileTokens;
-    }
+    for (int i = 0; i < piece.n_tile; ++i) step->tile[step->n_tile++] = piece.first_tile + i;
   } while (limit.in_place && step->n_tile < cap && !cursor->done() && cursor->tile() < limit.end);
-  return Status::Ok();
+  return step->hidden() ? Status::Ok()
+                        : LoadAttendTiles({step->tile, static_cast<size_t>(step->n_tile)}, scratch,
+                                          &step->run);
 }
 
 // The first n_tile tiles of keys to bring nearer; null if they do not lie in memory.
@@ -352,12 +349,13 @@ const TileRun* Segment::KeysOf(std::span<const IndexRange> ranges, int n_tile,
   if (cursor.done()) return nullptr;
   const AttendLimit limit = AttendLimitFrom(cursor.tile());
   if (!limit.in_place) return nullptr;
+  int64_t tiles[TileRun::kMaxTiles];
   int n = 0;
   while (n < n_tile && !cursor.done() && cursor.tile() < limit.end) {
     const Piece piece = cursor.Take(n_tile - n, limit.end);
-    if (!LoadPiece(piece, n, scratch, run).ok()) return nullptr;
-    n += piece.n_tile;
+    for (int i = 0; i < piece.n_tile; ++i) tiles[n++] = piece.first_tile + i;
   }
+  if (!LoadAttendTiles({tiles, static_cast<size_t>(n)}, scratch, run).ok()) return nullptr;
   PadKeys(n, n_tile, run);
   return run;
 }
@@ -442,7 +440,7 @@ Status Segment::VisitWeights(const QueryRows& rows, const RowNorm* norms, int64_
       }
       kernels.normalise_row(x, step.n_tile, step.VisibleTo(r), norms[r].exponent, norms[r].inv_sum);
     }
-    sink(scratch.logits() + (step.tokens.begin - step.first_token[0]), step.stride(), rows.n_row,
+    sink(scratch.logits() + (step.tokens.begin - step.tile[0] * kTileTokens), step.stride(), rows.n_row,
          step.tokens.begin, static_cast<int>(step.tokens.end - step.tokens.begin));
   }
   return Status::Ok();

@@ -100,6 +100,13 @@ struct TileRun {
   CodeTile v_codes[kMaxTiles];
 };
 
+// How many tiles at the front of `tiles` follow each other.
+inline int RunLength(std::span<const int64_t> tiles) {
+  size_t n = 1;
+  while (n < tiles.size() && tiles[n] == tiles[n - 1] + 1) ++n;
+  return static_cast<int>(n);
+}
+
 // What a row needs to turn logits into normalised weights: its state after all merges.
 struct RowNorm {
   float exponent = 0;  // -inf: the row saw nothing
@@ -157,10 +164,10 @@ class Segment {
   virtual AttendLimit AttendLimitFrom(int64_t /*tile*/) const {
     return {INT64_MAX, tiles_in_place()};
   }
-  // What they load: LoadTiles, unless a segment answers in another basis or from codes.
-  virtual Status LoadAttendTiles(int64_t first, int n, AttendScratch& scratch, TileRun* run) const {
-    return LoadTiles(first, n, scratch, run);
-  }
+  // What they load: LoadTiles, unless a segment answers in another basis or from codes. `tiles`
+  // ascend, and follow each other where any of them must be rebuilt.
+  virtual Status LoadAttendTiles(std::span<const int64_t> tiles, AttendScratch& scratch,
+                                 TileRun* run) const;
 
   int head_dim_;
   Positions pos_;
@@ -169,7 +176,6 @@ class Segment {
   class TileCursor;
   struct Piece;
   struct Step;
-  Status LoadPiece(const Piece& piece, int at, AttendScratch& scratch, TileRun* run) const;
   const TileRun* KeysOf(std::span<const IndexRange> ranges, int n_tile, AttendScratch& scratch,
                         TileRun* run) const;
   bool Hides(const QueryRows& rows, const Piece& piece) const;

@@ -70,27 +70,19 @@ int64_t GroupPart::n_code_tile() const {
   return (n_token_ + (last_is_narrow ? 0 : kTileTokens - 1)) / kTileTokens;
 }
 
-void GroupPart::CodeTiles(int64_t first, int n, CodeTile* tiles) const {
+void GroupPart::CodeTiles(std::span<const int64_t> tiles, CodeTile* at) const {
   const int tiles_per_block = format_.block / kTileTokens;
-  int64_t block = first, tile = 0;  // most formats have a tile a block: no division then
-  if (tiles_per_block > 1) {
-    block = first / tiles_per_block;
-    tile = first % tiles_per_block;
-  }
-  for (int i = 0; i < n; ++i, ++tile) {
-    if (tile == tiles_per_block) {
-      tile = 0;
-      ++block;
-    }
+  const auto point = [&](int64_t block, int64_t tile, CodeTile& to) {
     const BlockLayout& layout = this->layout(block);
     const auto* data = reinterpret_cast<const uint8_t*>(this->block(block));
-    tiles[i].codes = data + layout.codes;
-    tiles[i].scale = reinterpret_cast<const uint16_t*>(data + layout.scale);
-    tiles[i].offset = reinterpret_cast<const uint16_t*>(data + layout.offset);
-    if (tile == 0) continue;
-    tiles[i].codes += tile * layout.tile_strips * layout.strip_bytes;
-    tiles[i].scale += tile * layout.tile_grids;
-    tiles[i].offset += tile * layout.tile_grids;
+    to.codes = data + layout.codes + tile * layout.tile_strips * layout.strip_bytes;
+    to.scale = reinterpret_cast<const uint16_t*>(data + layout.scale) + tile * layout.tile_grids;
+    to.offset = reinterpret_cast<const uint16_t*>(data + layout.offset) + tile * layout.tile_grids;
+  };
+  if (tiles_per_block == 1) {  // most formats: no division then
+    for (const int64_t tile : tiles) point(tile, 0, *at++);
+  } else {
+    for (const int64_t tile : tiles) point(tile / tiles_per_block, tile % tiles_per_block, *at++);
   }
 }
 

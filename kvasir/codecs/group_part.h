@@ -36,7 +36,7 @@ class GroupPart final : public CodedPart {
                           const void** tiles) const override;
   const CodeFormat* code_format() const override { return reads_codes_ ? &code_format_ : nullptr; }
   int64_t n_code_tile() const override;
-  void CodeTiles(int64_t first, int n, CodeTile* tiles) const override;
+  void CodeTiles(std::span<const int64_t> tiles, CodeTile* at) const override;
   Result<std::shared_ptr<const CodedPart>> Gather(std::span<const int32_t> keep) const override;
   Result<std::shared_ptr<const CodedPart>> Join(const CodedPart& next) const override;
 
