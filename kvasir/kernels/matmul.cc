@@ -21,21 +21,29 @@ const MatMulKernels& Kernels() {
 
 int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// How the output is cut into tasks. Rows come in whole panels of 16, the widest that a variant
-// uses; tokens in whole tiles.
+constexpr int64_t kPanel = 16;  // rows: the widest panel that a variant uses
+
+int64_t Panels(const Tensor& w) { return CeilDiv(w.rows, kPanel); }
+
+// How the outputs, one after the other, are cut into tasks. Rows come in whole panels, tokens in
+// whole tiles.
 struct Split {
-  int64_t rows;
-  int64_t tokens;
+  int64_t n_panel;  // of all outputs
+  int64_t panels, tokens;
 };
 
-Split ChooseSplit(const Tensor& w, int64_t n_token, int n_thread) {
-  constexpr int64_t kPanel = 16;
+Split ChooseSplit(std::span<const MatMulOutput> outputs, int64_t n_token, int n_thread) {
   constexpr int64_t kTaskBytes = 512 << 10;  // of weights
   constexpr int64_t kTaskTokens = 256;       // a chunk of their activations stays in second cache
-  const int64_t by_bytes = kTaskBytes / (kPanel * static_cast<int64_t>(w.row_bytes));
-  const int64_t by_thread = CeilDiv(w.rows, kPanel * 4 * n_thread);
-  const int64_t panels = std::max<int64_t>(1, std::min(by_bytes, by_thread));
-  return {panels * kPanel, std::clamp<int64_t>(n_token, 1, kTaskTokens)};
+  int64_t n_panel = 0, row_bytes = 1;
+  for (const MatMulOutput& output : outputs) {
+    n_panel += Panels(*output.w);
+    row_bytes = std::max(row_bytes, static_cast<int64_t>(output.w->row_bytes));
+  }
+  const int64_t by_bytes = kTaskBytes / (kPanel * row_bytes);
+  const int64_t by_thread = CeilDiv(n_panel, int64_t{4} * n_thread);
+  return {n_panel, std::max<int64_t>(1, std::min(by_bytes, by_thread)),
+          std::clamp<int64_t>(n_token, 1, kTaskTokens)};
 }
 
 }  // namespace
@@ -79,18 +87,27 @@ void PrepareActivations(TensorType weights, const float* x, int64_t x_stride, in
   });
 }
 
-void MatMul(const Tensor& w, const void* prepared, int64_t n_token, float* y, int64_t y_stride,
+void MatMul(std::span<const MatMulOutput> outputs, const void* prepared, int64_t n_token,
             ThreadTeam& team) {
-  const MatMulCall call{w, static_cast<const std::byte*>(prepared), n_token, y, y_stride};
   const MatMulKernels& kernels = Kernels();
-  const Split split = ChooseSplit(w, n_token, team.size());
-  const int64_t row_tasks = CeilDiv(w.rows, split.rows);
+  const Split split = ChooseSplit(outputs, n_token, team.size());
+  const int64_t row_tasks = CeilDiv(split.n_panel, split.panels);
   const int64_t token_tasks = CeilDiv(n_token, split.tokens);
   const auto run_task = [&](int64_t task, int) {
-    const int64_t row = task % row_tasks * split.rows;
     const int64_t token = task / row_tasks * split.tokens;
-    kernels.rows(call, row, std::min(row + split.rows, w.rows), token,
-                 std::min(token + split.tokens, n_token));
+    int64_t begin = task % row_tasks * split.panels, n = split.panels;
+    for (const MatMulOutput& output : outputs) {
+      const int64_t n_here = std::min(n, Panels(*output.w) - begin);
+      if (n_here > 0) {
+        const MatMulCall call{*output.w, static_cast<const std::byte*>(prepared), n_token,
+                              output.y, output.y_stride};
+        kernels.rows(call, begin * kPanel, std::min((begin + n_here) * kPanel, output.w->rows),
+                     token, std::min(token + split.tokens, n_token));
+        n -= n_here;
+      }
+      if (n == 0) return;
+      begin = std::max<int64_t>(0, begin - Panels(*output.w));
+    }
   };
   // Few tokens are done as soon as their weights have been read.
   token_tasks == 1 ? team.RunInShares(row_tasks, run_task)

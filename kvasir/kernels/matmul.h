@@ -11,6 +11,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include "kvasir/core/thread_team.h"
 #include "kvasir/kernels/tensor.h"
@@ -28,9 +29,20 @@ size_t PreparedBytes(TensorType weights, int64_t n_token, int64_t cols);
 void PrepareActivations(TensorType weights, const float* x, int64_t x_stride, int64_t n_token,
                         int64_t cols, void* out, ThreadTeam& team);
 
-// y(n_token, w.rows), rows `y_stride` floats apart. `prepared` was made for w.type and w.cols.
-void MatMul(const Tensor& w, const void* prepared, int64_t n_token, float* y, int64_t y_stride,
+// y(n_token, w.rows), rows `y_stride` floats apart.
+struct MatMulOutput {
+  const Tensor* w;
+  float* y;
+  int64_t y_stride;
+};
+// All outputs in one loop. `prepared` was made for the type and the columns of each w.
+void MatMul(std::span<const MatMulOutput> outputs, const void* prepared, int64_t n_token,
             ThreadTeam& team);
+inline void MatMul(const Tensor& w, const void* prepared, int64_t n_token, float* y,
+                   int64_t y_stride, ThreadTeam& team) {
+  const MatMulOutput output = {&w, y, y_stride};
+  MatMul({&output, 1}, prepared, n_token, team);
+}
 
 // Whether two weight types read the same prepared activations (so that q, k and v share one).
 bool SamePreparation(TensorType a, TensorType b);

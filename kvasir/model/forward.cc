@@ -176,12 +176,23 @@ void ForwardPass::Norm(const float* x, const std::vector<float>& weight, float* 
   });
 }
 
-void ForwardPass::Project(const Tensor& w, const std::vector<float>& bias, const float* x, float* y,
-                          bool prepared) {
+void ForwardPass::Project(std::initializer_list<Projection> projections, const float* x) {
   void* activations = Aligned(buffers_.prepared);
-  if (!prepared) PrepareActivations(w.type, x, w.cols, n_token_, w.cols, activations, team_);
-  MatMul(w, activations, n_token_, y, w.rows, team_);
-  if (!bias.empty()) ForTokens(n_token_, [&](int64_t t) { AddBias(y + t * w.rows, bias); });
+  MatMulOutput together[3];  // those that read the same activations
+  size_t n = 0;
+  for (const Projection* p = projections.begin(); p != projections.end(); ++p) {
+    if (n == 0) {
+      PrepareActivations(p->w.type, x, p->w.cols, n_token_, p->w.cols, activations, team_);
+    }
+    together[n++] = {&p->w, p->y, p->w.rows};
+    if (p + 1 != projections.end() && SamePreparation(p->w.type, p[1].w.type)) continue;
+    MatMul(std::span(together, n), activations, n_token_, team_);
+    n = 0;
+  }
+  for (const auto& [w, bias, y] : projections) {
+    if (bias.empty()) continue;
+    ForTokens(n_token_, [&](int64_t t) { AddBias(y + t * w.rows, bias); });
+  }
 }
 
 void ForwardPass::OutputRows(int layer, int64_t first, int64_t n, float* rows) const {
@@ -233,9 +244,8 @@ Status ForwardPass::Attention(int layer, SequenceCache& cache, LayerObserver* ob
   const LayerWeights& w = weights_->layer(layer);
   Buffers& b = buffers_;
   Norm(b.x.data(), w.attn_norm, b.normed.data(), n_token_);
-  Project(w.wq, w.bq, b.normed.data(), b.q.data());
-  Project(w.wk, w.bk, b.normed.data(), b.k.data(), SamePreparation(w.wk.type, w.wq.type));
-  Project(w.wv, w.bv, b.normed.data(), b.v.data(), SamePreparation(w.wv.type, w.wk.type));
+  Project({{w.wq, w.bq, b.q.data()}, {w.wk, w.bk, b.k.data()}, {w.wv, w.bv, b.v.data()}},
+          b.normed.data());
   RotateHeads(b.q.data(), s.n_head, w.q_norm, layer);
   RotateHeads(b.k.data(), s.n_kv_head, w.k_norm, layer);
   KVASIR_RETURN_IF_ERROR(cache.Append(layer, pos_, b.k.data(), b.v.data(), team_));
@@ -254,7 +264,7 @@ Status ForwardPass::Attention(int layer, SequenceCache& cache, LayerObserver* ob
     observer->Attended(layer, {b.attended.data(), static_cast<size_t>(n_token_) * s.n_head *
                                                       static_cast<size_t>(s.head_dim)});
   }
-  Project(w.wo, w.bo, b.attended.data(), b.normed.data());
+  Project({{w.wo, w.bo, b.normed.data()}}, b.attended.data());
   AddResidual(b.normed.data(), w.attn_post_norm);
   return Status::Ok();
 }
@@ -263,15 +273,13 @@ void ForwardPass::FeedForward(const LayerWeights& w) {
   const ModelSpec& s = model_->spec;
   Buffers& b = buffers_;
   Norm(b.x.data(), w.ffn_norm, b.normed.data(), n_token_);
-  Project(w.w_gate, w.b_gate, b.normed.data(), b.gate.data());
-  Project(w.w_up, w.b_up, b.normed.data(), b.up.data(),
-          SamePreparation(w.w_up.type, w.w_gate.type));
+  Project({{w.w_gate, w.b_gate, b.gate.data()}, {w.w_up, w.b_up, b.up.data()}}, b.normed.data());
   ForTokens(n_token_, [&](int64_t t) {
     const ElementwiseKernels& kernels = ActiveElementwiseKernels();
     const auto gate = s.activation == Activation::kSilu ? kernels.silu_mul : kernels.gelu_mul;
     gate(&b.gate[t * s.n_ff], &b.up[t * s.n_ff], s.n_ff);
   });
-  Project(w.w_down, w.b_down, b.gate.data(), b.normed.data());
+  Project({{w.w_down, w.b_down, b.normed.data()}}, b.gate.data());
   AddResidual(b.normed.data(), w.ffn_post_norm);
 }
 

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <functional>
+#include <initializer_list>
 #include <memory>
 #include <span>
 #include <vector>
@@ -95,9 +96,13 @@ class ForwardPass {
   void FeedForward(const LayerWeights& w);
   void Embed(std::span<const TokenId> tokens);
   void Norm(const float* x, const std::vector<float>& weight, float* out, int64_t n_token);
-  // y = x W^T + bias for the chunk; x is prepared for w.type unless `prepared` says it still is.
-  void Project(const Tensor& w, const std::vector<float>& bias, const float* x, float* y,
-               bool prepared = false);
+  struct Projection {
+    const Tensor& w;
+    const std::vector<float>& bias;
+    float* y;
+  };
+  // y = x W^T + bias of up to three projections of the chunk.
+  void Project(std::initializer_list<Projection> projections, const float* x);
   void RotateHeads(float* heads, int n_head, const std::vector<float>& norm, int layer);
   void AddResidual(float* out, const std::vector<float>& post_norm);
   template <typename F>
