@@ -77,8 +77,7 @@ Status CodedSegment::LoadAttendTiles(std::span<const int64_t> tiles, AttendScrat
     run->k_code = k_->code_format();
     k_->CodeTiles(tiles, run->k_codes);
   } else {
-    KVASIR_RETURN_IF_ERROR(
-        LoadRotated(*k_, tiles, scratch.k_tiles(), &run->k_format, run->k));
+    KVASIR_RETURN_IF_ERROR(LoadRotated(*k_, tiles, scratch.k_tiles(), &run->k_format, run->k));
   }
   if (tiles[0] < v_->n_code_tile()) {
     run->v_code = v_->code_format();

@@ -440,8 +440,8 @@ Status Segment::VisitWeights(const QueryRows& rows, const RowNorm* norms, int64_
       }
       kernels.normalise_row(x, step.n_tile, step.VisibleTo(r), norms[r].exponent, norms[r].inv_sum);
     }
-    sink(scratch.logits() + (step.tokens.begin - step.tile[0] * kTileTokens), step.stride(), rows.n_row,
-         step.tokens.begin, static_cast<int>(step.tokens.end - step.tokens.begin));
+    sink(scratch.logits() + (step.tokens.begin - step.tile[0] * kTileTokens), step.stride(),
+         rows.n_row, step.tokens.begin, static_cast<int>(step.tokens.end - step.tokens.begin));
   }
   return Status::Ok();
 }

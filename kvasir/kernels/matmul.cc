@@ -99,8 +99,8 @@ void MatMul(std::span<const MatMulOutput> outputs, const void* prepared, int64_t
     for (const MatMulOutput& output : outputs) {
       const int64_t n_here = std::min(n, Panels(*output.w) - begin);
       if (n_here > 0) {
-        const MatMulCall call{*output.w, static_cast<const std::byte*>(prepared), n_token,
-                              output.y, output.y_stride};
+        const MatMulCall call{*output.w, static_cast<const std::byte*>(prepared), n_token, output.y,
+                              output.y_stride};
         kernels.rows(call, begin * kPanel, std::min((begin + n_here) * kPanel, output.w->rows),
                      token, std::min(token + split.tokens, n_token));
         n -= n_here;

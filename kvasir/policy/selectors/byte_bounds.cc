@@ -1,6 +1,7 @@
 #include "kvasir/policy/selectors/byte_bounds.h"
 
 #include <algorithm>
+#include <bit>
 #include <cassert>
 #include <cmath>
 #include <limits>
@@ -25,9 +26,17 @@ int ExponentFor(float x) {
   return x == 0 ? kMinExponent : std::max(exponent, kMinExponent);
 }
 
+// 2^exponent, for the exponents of steps and their negatives. Every token comes by here for every
+// channel: calls of the mathematical library would be most of the work.
+float PowerOfTwo(int exponent) {
+  return std::bit_cast<float>(static_cast<uint32_t>(exponent + 127) << 23);
+}
+
 // Both with |x| <= 127 steps. A product that underflows is still not zero.
 int8_t StepsNotBelow(float x, int exponent) {
-  const int steps = static_cast<int>(std::ceil(std::ldexp(x, -exponent)));
+  const float exact = x * PowerOfTwo(-exponent);
+  const int whole = static_cast<int>(exact);
+  const int steps = whole + (exact > static_cast<float>(whole) ? 1 : 0);
   return static_cast<int8_t>(x > 0 ? std::max(steps, 1) : steps);
 }
 int8_t StepsNotAbove(float x, int exponent) {
@@ -87,7 +96,9 @@ void ByteBounds::RaiseSteps(int64_t n, const float* k, int64_t stride) {
     const int n_channel = std::min(KeyExtremes::kChannels, head_dim_ - first);
     const KeyExtremes keys(n, k + first, stride, n_channel);
     for (int i = 0; i < n_channel; ++i) {
-      const int exponent = ExponentFor(std::max(keys.high[i], -keys.low[i]));
+      const float largest = std::max(keys.high[i], -keys.low[i]);
+      if (largest <= kLargest * PowerOfTwo(exponent_[first + i])) continue;
+      const int exponent = ExponentFor(largest);
       const int rise = exponent - exponent_[first + i];
       if (rise <= 0) continue;
       exponent_[first + i] = exponent;
@@ -197,7 +208,7 @@ void ByteBounds::Prepare(const QueryRows& rows, uint8_t* q, float* steps) const 
     const float* row = rows.q + int64_t{r} * head_dim_;
     float max = 0;
     for (int c = 0; c < head_dim_; ++c) {
-      max = std::max(max, std::fabs(std::ldexp(row[c], exponent_[c])));
+      max = std::max(max, std::fabs(row[c] * PowerOfTwo(exponent_[c])));
     }
     // Queries beyond all bounds stay zero: their score is what rounding may lose, which then is
     // all.
@@ -205,8 +216,10 @@ void ByteBounds::Prepare(const QueryRows& rows, uint8_t* q, float* steps) const 
     if (!std::isfinite(max) || !std::isfinite(255 / max)) continue;
     steps[r] = max / 255;
     for (int c = 0; c < head_dim_; ++c) {
-      const float folded = std::ldexp(row[c], exponent_[c]) * (255 / max);
-      const auto magnitude = static_cast<int>(std::min(std::nearbyint(std::fabs(folded)), 255.0f));
+      const float folded = row[c] * PowerOfTwo(exponent_[c]) * (255 / max);
+      // Adding 2^23 leaves the nearest-even integer in the low bits.
+      const float rounded = std::min(std::fabs(folded), 255.0f) + 0x1p23f;
+      const uint32_t magnitude = std::bit_cast<uint32_t>(rounded) & 0xff;
       q[c / 4 * 8 + (folded < 0 ? 4 : 0) + c % 4] = static_cast<uint8_t>(magnitude);
     }
   }
