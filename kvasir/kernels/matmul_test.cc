@@ -251,6 +251,34 @@ TEST(MatMul, ExtremeCodesGiveTheBitsOfScalar) {
   }
 }
 
+// Outputs of one loop, some with rows that fill no panel, some narrower than a task.
+TEST(MatMul, OutputsTogetherGiveTheBitsOfEachAlone) {
+  for (int64_t n_token : {1, 5, 300}) {
+    const Problem q(TensorType::kQ4_0, 331, 256, n_token, 0, 3);
+    const Problem k(TensorType::kQ8_0, 16, 256, n_token, 0, 3);
+    const Problem v(TensorType::kQ5_1, 47, 256, n_token, 0, 3);
+    const Problem* const all[] = {&q, &k, &v};
+    ASSERT_EQ(q.x, k.x);  // one seed, one input
+    ASSERT_EQ(q.x, v.x);
+    for (int n_thread : {1, 2, 5}) {
+      ThreadTeam team(n_thread);
+      AlignedBytes prepared(PreparedBytes(q.w.type, n_token, 256));
+      PrepareActivations(q.w.type, q.x.data(), 256, n_token, 256, prepared.data(), team);
+      std::vector<std::vector<float>> y;
+      std::vector<MatMulOutput> outputs;
+      for (const Problem* p : all) {
+        y.emplace_back(static_cast<size_t>(n_token * (p->w.rows + 3)), -7.0f);
+        outputs.push_back({&p->w, y.back().data(), p->w.rows + 3});
+      }
+      MatMul(outputs, prepared.data(), n_token, team);
+      for (size_t i = 0; i < 3; ++i) {
+        EXPECT_TRUE(SameBits(y[i], all[i]->Run(DetectedIsa(), 1)))
+            << "output " << i << ", " << n_token << " tokens, " << n_thread << " threads";
+      }
+    }
+  }
+}
+
 TEST(MatMul, PreparationIsSharedWithinABlockSize) {
   EXPECT_TRUE(SamePreparation(TensorType::kQ8_0, TensorType::kQ4_1));
   EXPECT_TRUE(SamePreparation(TensorType::kQ4_K, TensorType::kQ6_K));

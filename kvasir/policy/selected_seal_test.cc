@@ -80,5 +80,22 @@ TEST(SelectedSeal, SummariesFollowTheCodesThatReplaceKeys) {
   }
 }
 
+// A long answer does not leave a segment for every block of it behind.
+TEST(SelectedSeal, WhatIsSealedJoinsBesideASelector) {
+  CacheShape shape;
+  shape.n_layer = 1;
+  shape.n_head = 2;
+  shape.n_kv_head = 1;
+  shape.head_dim = 32;
+  PolicyWorld world(shape, "q8_0 select=twolevel(tokens=64)", RandomLayers(shape, 700, 3));
+  ASSERT_TRUE(world.Prefill(100, 100).ok());
+  ASSERT_TRUE(world.Decode(590).ok());
+  const SegmentList& list = world.cache().list(0, 0);
+  EXPECT_EQ(list.n_kv(), 690);
+  EXPECT_LT(list.tail().n_kv(), 16);
+  EXPECT_LT(list.sealed().size(), 10u);
+  ExpectCertain(world);
+}
+
 }  // namespace
 }  // namespace kvasir
