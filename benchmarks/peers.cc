@@ -5,7 +5,9 @@
 //         [--plot-memory MEMORY.svg]
 //
 // Programs take turns (A B C, A B C, ...), so that what else the machine does meets all of them;
-// a ratio compares runs of the same round. Each peer runs at its best: flash attention on, and
+// a ratio compares runs of the same round. Behind each run memory is read plainly, with as many
+// threads: cores that share a link to memory read no faster together than one of them alone, and
+// where a virtual machine's processors stand may change from run to run. Each peer runs at its best: flash attention on, and
 // ik_llama.cpp with weights repacked at load. ik_llama.cpp has no prompts at a depth; its
 // generation at a depth is its -gp.
 #include <fcntl.h>
@@ -29,6 +31,7 @@
 #include "cli/args.h"
 #include "cli/input.h"
 #include "kvasir/core/thread_team.h"
+#include "kvasir/measure/bandwidth.h"
 #include "kvasir/measure/bench.h"
 #include "kvasir/measure/machine.h"
 #include "kvasir/measure/statistics.h"
@@ -204,13 +207,15 @@ std::vector<double> Ratios(const std::vector<double>& ours, const std::vector<do
 }
 
 // What each of our caches comes to beside each peer.
+//   reads  GB/s of plain reads behind each run
 Json Describe(const std::vector<Program>& programs, const std::string& model,
-              const std::string& test, int64_t depth, const Samples& samples,
+              const std::string& test, int64_t depth, const Samples& samples, const Samples& reads,
               const std::map<std::string, double>& kv_bytes) {
   Json row = {{"model", std::filesystem::path(model).filename().string()},
               {"test", test},
               {"depth", depth},
               {"samples_ts", samples},
+              {"reads_gbps", reads},
               {"kv_bytes", kv_bytes}};
   for (const Program& ours : programs) {
     for (const Program& peer : programs) {
@@ -232,7 +237,8 @@ std::string ShowSummary(const Summary& s) {
 }
 
 void PrintHeader(const std::vector<Program>& programs) {
-  std::string names = "| model | test | program | t/s |", rule = "| --- | --- | --- | --- |";
+  std::string names = "| model | test | program | t/s | plain reads, GB/s |",
+              rule = "| --- | --- | --- | --- | --- |";
   for (const Program& peer : programs) {
     if (peer.is_ours()) continue;
     names += fmt::format(" to {} |", peer.label());
@@ -243,12 +249,14 @@ void PrintHeader(const std::vector<Program>& programs) {
 
 void PrintRow(const std::vector<Program>& programs, const Json& row) {
   const auto samples = row["samples_ts"].get<Samples>();
+  const auto reads = row["reads_gbps"].get<Samples>();
   for (const Program& program : programs) {
     const auto at = samples.find(program.label());
     if (at == samples.end()) continue;
-    std::string line = fmt::format("| {} | {} | {} | {} |", row["model"].get<std::string>(),
+    std::string line = fmt::format("| {} | {} | {} | {} | {} |", row["model"].get<std::string>(),
                                    row["test"].get<std::string>(), program.label(),
-                                   ShowSummary(Summarize(at->second)));
+                                   ShowSummary(Summarize(at->second)),
+                                   ShowSummary(Summarize(reads.at(program.label()))));
     for (const Program& peer : programs) {
       if (peer.is_ours()) continue;
       const auto theirs = samples.find(peer.label());
@@ -313,8 +321,10 @@ Status WriteText(const std::string& path, const std::string& text) {
 }
 
 Status Compare(const Args& args, const std::vector<Program>& programs, const std::string& model,
-               int64_t depth, Json& report) {
+               int64_t depth, ReadMeter& meter, Json& report) {
+  ThreadTeam team(static_cast<int>(args.n_thread));
   std::map<std::string, Samples> tests;
+  Samples reads;
   std::map<std::string, std::map<std::string, double>> kv_bytes;  // by test and label
   for (int64_t round = 1; round <= args.n_round; ++round) {
     for (const Program& program : programs) {
@@ -324,6 +334,7 @@ Status Compare(const Args& args, const std::vector<Program>& programs, const std
       if (program.name == "ik_llama.cpp" && depth > 0 && args.n_gen == 0) continue;
       KVASIR_ASSIGN_OR_RETURN(const std::string text, Output(words));
       KVASIR_ASSIGN_OR_RETURN(const auto samples, SamplesOf(text, depth));
+      reads[program.label()].push_back(meter.MedianRate(team) / 1e9);
       for (const auto& [test, sample] : samples) {
         tests[test][program.label()].push_back(sample.rate);
         if (sample.kv_bytes > 0) kv_bytes[test][program.label()] = sample.kv_bytes;
@@ -331,7 +342,8 @@ Status Compare(const Args& args, const std::vector<Program>& programs, const std
     }
   }
   for (const auto& [test, samples] : tests) {
-    report["rows"].push_back(Describe(programs, model, test, depth, samples, kv_bytes[test]));
+    report["rows"].push_back(
+        Describe(programs, model, test, depth, samples, reads, kv_bytes[test]));
     PrintRow(programs, report["rows"].back());
   }
   return Status::Ok();
@@ -352,9 +364,10 @@ Status Run(std::span<const std::string> words) {
   fmt::print("{}, {} threads; median (min to max) of {} alternating rounds, ratios by round\n\n",
              machine.cpu, args.n_thread, args.n_round);
   PrintHeader(programs);
+  KVASIR_ASSIGN_OR_RETURN(const std::unique_ptr<ReadMeter> meter, ReadMeter::Create());
   for (const std::string& model : args.models) {
     for (const int64_t depth : args.depths) {
-      KVASIR_RETURN_IF_ERROR(Compare(args, programs, model, depth, report));
+      KVASIR_RETURN_IF_ERROR(Compare(args, programs, model, depth, *meter, report));
     }
   }
   if (!args.json.empty()) KVASIR_RETURN_IF_ERROR(WriteText(args.json, report.dump(1)));

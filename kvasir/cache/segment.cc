@@ -112,28 +112,7 @@ void AddValues(const TileRun& run, int first, int n_tile, const float* p, int p_
   values(p, p_stride, n_row, run.v + first, n_tile, fetch ? ahead->k : nullptr, d_pad, acc);
 }
 
-// Asks for both ends of the first n tiles of each side. Tiles that are chosen from all over a cache
-// lie on pages of their own: asked for side by side, their addresses are translated side by side,
-// while one after the other, as the kernels come to their lines, each would hold up what follows.
-void TouchPages(const TileRun& run, int n) {
-  const auto touch = [](const void* p) { __builtin_prefetch(p, 0, 2); };
-  for (int i = 0; i < n; ++i) {
-    if (run.k_code != nullptr) {
-      touch(run.k_codes[i].codes);
-      touch(run.k_codes[i].scale);
-    } else {
-      touch(run.k[i]);
-    }
-    if (run.v_code != nullptr) {
-      touch(run.v_codes[i].codes);
-      touch(run.v_codes[i].scale);
-    } else {
-      touch(run.v[i]);
-    }
-  }
-}
-
-// Lets tiles [n, n_tile) be asked for where there are none.
+// Lets keys of tiles [n, n_tile) be asked for where there are none.
 void PadKeys(int n, int n_tile, TileRun* run) {
   for (int i = n; i < n_tile; ++i) {
     if (run->k_code != nullptr) {
@@ -371,10 +350,7 @@ Status Segment::Attend(const QueryRows& rows, std::span<const IndexRange> ranges
   int at = 0;
   for (TileCursor cursor(ranges); is_ready || !cursor.done();) {
     Step& step = steps[at];
-    if (!is_ready) {
-      KVASIR_RETURN_IF_ERROR(NextStep(rows, scratch, &cursor, &step));
-      if (step.in_place && !step.hidden()) TouchPages(step.run, step.n_tile);
-    }
+    if (!is_ready) KVASIR_RETURN_IF_ERROR(NextStep(rows, scratch, &cursor, &step));
     is_ready = false;
     if (step.hidden()) continue;
     const int stride = step.stride();
@@ -413,7 +389,6 @@ Status Segment::Attend(const QueryRows& rows, std::span<const IndexRange> ranges
       is_ready = true;
       at = 1 - at;
     }
-    if (ahead != nullptr) TouchPages(*ahead, step.n_tile);
     AddValues(step.run, 0, step.n_tile, scratch.logits(), stride, rows.n_row, ahead, states.d_pad,
               states.acc);
     if (!is_ready) step.Clear();
