@@ -4,12 +4,13 @@
 //         [--kv exact --kv quest:64] [--peer-kv f16,q8_0] [-o SAMPLES.json] [--plot GROWTH.svg]
 //         [--plot-memory MEMORY.svg]
 //
-// Programs take turns (A B C, A B C, ...), so that what else the machine does meets all of them;
-// a ratio compares runs of the same round. Behind each run memory is read plainly, with as many
-// threads: cores that share a link to memory read no faster together than one of them alone, and
-// where a virtual machine's processors stand may change from run to run. Each peer runs at its best: flash attention on, and
-// ik_llama.cpp with weights repacked at load. ik_llama.cpp has no prompts at a depth; its
-// generation at a depth is its -gp.
+// Programs take turns (A B C, A B C, ...), so that what else the machine does meets all of them.
+// Behind each run memory is read plainly, with as many
+// threads: cores that share a link to memory read little faster together than one of them alone,
+// and where a virtual machine's processors stand may change from run to run. The ratios printed are
+// of runs beside which plain reads were alike; those by round are in the JSON. Each peer runs at
+// its best: flash attention on, and ik_llama.cpp with weights repacked at load. ik_llama.cpp has no
+// prompts at a depth; its generation at a depth is its -gp.
 #include <fcntl.h>
 #include <fmt/core.h>
 #include <spawn.h>
@@ -206,6 +207,22 @@ std::vector<double> Ratios(const std::vector<double>& ours, const std::vector<do
   return ratios;
 }
 
+// Of all pairs of runs beside which plain reads were alike.
+std::vector<double> LikeRatios(const Samples& samples, const Samples& reads,
+                               const std::string& ours, const std::string& theirs) {
+  constexpr double kAlike = 1.15;
+  const std::vector<double>&a = samples.at(ours), &b = samples.at(theirs);
+  const std::vector<double>&a_reads = reads.at(ours), &b_reads = reads.at(theirs);
+  std::vector<double> ratios;
+  for (size_t i = 0; i < a.size(); ++i) {
+    for (size_t j = 0; j < b.size(); ++j) {
+      const auto [low, high] = std::minmax(a_reads[i], b_reads[j]);
+      if (high < kAlike * low) ratios.push_back(a[i] / b[j]);
+    }
+  }
+  return ratios;
+}
+
 // What each of our caches comes to beside each peer.
 //   reads  GB/s of plain reads behind each run
 Json Describe(const std::vector<Program>& programs, const std::string& model,
@@ -226,7 +243,8 @@ Json Describe(const std::vector<Program>& programs, const std::string& model,
           {"median", ratio.median},
           {"min", ratio.min},
           {"max", ratio.max},
-          {"best_to_best", Summarize(a->second).max / Summarize(b->second).max}};
+          {"best_to_best", Summarize(a->second).max / Summarize(b->second).max},
+          {"beside_like_reads", LikeRatios(samples, reads, ours.label(), peer.label())}};
     }
   }
   return row;
@@ -260,10 +278,11 @@ void PrintRow(const std::vector<Program>& programs, const Json& row) {
     for (const Program& peer : programs) {
       if (peer.is_ours()) continue;
       const auto theirs = samples.find(peer.label());
-      const bool both = program.is_ours() && theirs != samples.end();
-      line += both
-                  ? fmt::format(" {} |", ShowSummary(Summarize(Ratios(at->second, theirs->second))))
-                  : " |";
+      std::vector<double> ratios;
+      if (program.is_ours() && theirs != samples.end()) {
+        ratios = LikeRatios(samples, reads, program.label(), peer.label());
+      }
+      line += ratios.empty() ? " |" : fmt::format(" {} |", ShowSummary(Summarize(ratios)));
     }
     fmt::print("{}\n", line);
   }
@@ -361,8 +380,10 @@ Status Run(std::span<const std::string> words) {
   const Machine machine = DescribeMachine();
   Json report = {{"cpu", machine.cpu}, {"n_thread", args.n_thread}, {"isa", machine.isa},
                  {"fill", args.fill},  {"rounds", args.n_round},    {"rows", Json::array()}};
-  fmt::print("{}, {} threads; median (min to max) of {} alternating rounds, ratios by round\n\n",
-             machine.cpu, args.n_thread, args.n_round);
+  fmt::print(
+      "{}, {} threads; median (min to max) of {} alternating rounds, ratios of all pairs of "
+      "runs beside which plain reads were alike\n\n",
+      machine.cpu, args.n_thread, args.n_round);
   PrintHeader(programs);
   KVASIR_ASSIGN_OR_RETURN(const std::unique_ptr<ReadMeter> meter, ReadMeter::Create());
   for (const std::string& model : args.models) {

@@ -33,9 +33,9 @@ struct QueryRows {
 
 class Segment;
 
-// Queries of one call over a list, which its segments round once.
+// Queries that stay as they are for some calls, so that segments round them once: RoundedOnce.
 struct RoundedRows {
-  const float* q = nullptr;  // nobody writes over them meanwhile; null = no such call
+  const float* q = nullptr;  // null = none
   int group = 0;             // channels that share a unit in AttendScratch::rounded; 0 = not there
 };
 
@@ -84,6 +84,25 @@ class AttendScratch {
   std::vector<int32_t> level_sums_;
   std::vector<uint16_t> visible_;
   std::vector<int32_t> row_pos_;
+};
+
+// While it lives nobody writes over the queries `q`, and what segments have rounded of them serves
+// those that follow. Within another one for the same queries it does nothing.
+class RoundedOnce {
+ public:
+  RoundedOnce(const float* q, AttendScratch& scratch)
+      : held_(scratch.rounded_rows), is_inner_(held_.q == q) {
+    if (!is_inner_) held_ = {.q = q};
+  }
+  ~RoundedOnce() {
+    if (!is_inner_) held_ = {};
+  }
+  RoundedOnce(const RoundedOnce&) = delete;
+  RoundedOnce& operator=(const RoundedOnce&) = delete;
+
+ private:
+  RoundedRows& held_;
+  const bool is_inner_;
 };
 
 // Up to kMaxTiles tiles of a segment, as pointers into it or into scratch. Where

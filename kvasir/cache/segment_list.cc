@@ -10,20 +10,6 @@ namespace {
 
 constexpr size_t kSegmentBytes = 256;  // about what an object of a segment takes
 
-// While it lives the queries of one call stay rounded from segment to segment.
-class RoundedOnce {
- public:
-  RoundedOnce(const float* q, AttendScratch& scratch) : scratch_(scratch) {
-    scratch.rounded_rows = {.q = q};
-  }
-  ~RoundedOnce() { scratch_.rounded_rows = {}; }
-  RoundedOnce(const RoundedOnce&) = delete;
-  RoundedOnce& operator=(const RoundedOnce&) = delete;
-
- private:
-  AttendScratch& scratch_;
-};
-
 // The first tokens of a sealed segment that others still hold whole.
 class PrefixSegment final : public Segment {
  public:
@@ -186,6 +172,7 @@ Status SegmentList::AttendRanges(const QueryRows& rows, std::span<const IndexRan
 Status SegmentList::Attend(const QueryRows& rows, AttendScratch& scratch,
                            const StateView& states) const {
   const StateView span_state = scratch.span_state(rows.n_row);
+  const RoundedOnce rounded_once(rows.q, scratch);
   for (int64_t span = n_released_ / kSpanTokens; span < n_span(); ++span) {
     ResetStates(span_state);
     KVASIR_RETURN_IF_ERROR(AttendSpan(rows, span, scratch, span_state));
