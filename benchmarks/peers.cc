@@ -5,12 +5,12 @@
 //         [--plot-memory MEMORY.svg]
 //
 // Programs take turns (A B C, A B C, ...), so that what else the machine does meets all of them.
-// Behind each run memory is read plainly, with as many
-// threads: cores that share a link to memory read little faster together than one of them alone,
-// and where a virtual machine's processors stand may change from run to run. The ratios printed are
-// of runs beside which plain reads were alike; those by round are in the JSON. Each peer runs at
-// its best: flash attention on, and ik_llama.cpp with weights repacked at load. ik_llama.cpp has no
-// prompts at a depth; its generation at a depth is its -gp.
+// Behind each run memory is read plainly, with as many threads: cores that share a link to memory
+// read little faster together than one of them alone, and where a virtual machine's processors
+// stand may change from run to run. The ratios printed are of runs beside which plain reads were
+// alike; those by round are in the JSON. Each peer runs at its best: flash attention on, and
+// ik_llama.cpp with weights repacked at load. ik_llama.cpp has no prompts at a depth; its
+// generation at a depth is its -gp.
 #include <fcntl.h>
 #include <fmt/core.h>
 #include <spawn.h>
