@@ -280,7 +280,8 @@ void PrintRow(const std::vector<Program>& programs, const Json& row) {
       const auto theirs = samples.find(peer.label());
       std::vector<double> ratios;
       if (program.is_ours() && theirs != samples.end()) {
-        ratios = LikeRatios(samples, reads, program.label(), peer.label());
+        ratios = row["ratios"][program.label()][peer.label()]["beside_like_reads"]
+                     .get<std::vector<double>>();
       }
       line += ratios.empty() ? " |" : fmt::format(" {} |", ShowSummary(Summarize(ratios)));
     }

@@ -100,7 +100,7 @@ void ByteBounds::RaiseSteps(int64_t n, const float* k, int64_t stride) {
       if (largest <= kLargest * PowerOfTwo(exponent_[first + i])) continue;
       const int exponent = ExponentFor(largest);
       const int rise = exponent - exponent_[first + i];
-      if (rise <= 0) continue;
+      assert(rise > 0);
       exponent_[first + i] = exponent;
       raised = true;
       const int shift = std::min(rise, 7);
