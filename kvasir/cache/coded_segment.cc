@@ -1,7 +1,6 @@
 #include "kvasir/cache/coded_segment.h"
 
 #include <algorithm>
-#include <array>
 #include <cassert>
 
 namespace kvasir {
@@ -12,8 +11,14 @@ namespace {
 QueryRows Rotated(QueryRows rows, const ChannelRotation* rotation, AttendScratch& scratch) {
   if (rotation == nullptr) return rows;
   float* q = scratch.rotated_q();
-  std::copy_n(rows.q, int64_t{rows.n_row} * rows.head_dim, q);
-  for (int r = 0; r < rows.n_row; ++r) rotation->Forward(q + int64_t{r} * rows.head_dim);
+  QueryForms& forms = scratch.forms;
+  const bool stays = rows.q == forms.q;
+  if (!stays || forms.rotation == nullptr || !forms.rotation->SameAs(*rotation)) {
+    std::copy_n(rows.q, int64_t{rows.n_row} * rows.head_dim, q);
+    for (int r = 0; r < rows.n_row; ++r) rotation->Forward(q + int64_t{r} * rows.head_dim);
+    forms.rotation = stays ? rotation : nullptr;
+    if (forms.rounded == q) forms.rounded = nullptr;
+  }
   rows.q = q;
   return rows;
 }
@@ -89,28 +94,7 @@ Status CodedSegment::LoadAttendTiles(std::span<const int64_t> tiles, AttendScrat
 
 Status CodedSegment::Attend(const QueryRows& rows, std::span<const IndexRange> ranges, int lane,
                             AttendScratch& scratch, const StateView& states) const {
-  const QueryRows rotated = Rotated(rows, k_->rotation(), scratch);
-  const ChannelRotation* rotation = v_->rotation();
-  if (rotation == nullptr) return Segment::Attend(rotated, ranges, lane, scratch, states);
-  // Rows that see nothing keep their bits.
-  std::array<float*, AttendScratch::kMaxRows> seeing;
-  size_t n_seeing = 0;
-  for (int r = 0; r < rows.n_row; ++r) {
-    const int32_t p = rows.pos[r];
-    const int64_t from = rows.window > 0 ? pos_.CountBelow(p - rows.window + 1) : 0;
-    const int64_t seen = pos_.CountBelow(p + 1), sinks = pos_.CountBelow(rows.sinks);
-    const auto sees = [&](const IndexRange& range) {
-      const int64_t to = std::min(range.end, seen);
-      return range.begin < std::min(to, sinks) || std::max(range.begin, from) < to;
-    };
-    if (std::any_of(ranges.begin(), ranges.end(), sees)) {
-      seeing[n_seeing++] = states.acc + int64_t{r} * states.d_pad;
-    }
-  }
-  for (size_t i = 0; i < n_seeing; ++i) rotation->Forward(seeing[i]);
-  Status status = Segment::Attend(rotated, ranges, lane, scratch, states);
-  for (size_t i = 0; i < n_seeing; ++i) rotation->Backward(seeing[i]);
-  return status;
+  return Segment::Attend(Rotated(rows, k_->rotation(), scratch), ranges, lane, scratch, states);
 }
 
 Status CodedSegment::VisitWeights(const QueryRows& rows, const RowNorm* norms, int64_t begin,

@@ -21,6 +21,8 @@ class ChannelRotation {
   virtual ~ChannelRotation() = default;
   virtual void Forward(float* row) const = 0;   // row (head_dim), in place
   virtual void Backward(float* row) const = 0;  // its inverse
+  // Whether it does the same to every row; false where that is not known.
+  virtual bool SameAs(const ChannelRotation& other) const { return this == &other; }
 };
 
 // What a format learns of a head's keys or values from the first tokens that it encodes, and holds
@@ -87,9 +89,10 @@ class CodedSegment : public Segment {
     PrefetchBytes(k_.get(), kPartBytes);
     PrefetchBytes(v_.get(), kPartBytes);
   }
+  const ChannelRotation* value_rotation() const override { return v_->rotation(); }
   Status LoadTiles(int64_t first, int n, AttendScratch& scratch, TileRun* run) const override;
-  // Work on rotated tiles as they are: the queries are rotated once a call, and so are, there and
-  // back, the accumulators of the rows that see any of the tokens.
+  // Work on rotated tiles as they are: queries are rotated, and so are, there and back, the sums of
+  // the rows that see any of the tokens; once for a chain of calls (HeldQueries, SumChain).
   Status Attend(const QueryRows& rows, std::span<const IndexRange> ranges, int lane,
                 AttendScratch& scratch, const StateView& states) const override;
   Status VisitWeights(const QueryRows& rows, const RowNorm* norms, int64_t begin, int64_t end,

@@ -4,6 +4,8 @@
 #include <cassert>
 #include <cmath>
 
+#include "kvasir/cache/coded_segment.h"
+
 namespace kvasir {
 namespace {
 
@@ -59,15 +61,17 @@ class CallQueries {
   CallQueries(const QueryRows& rows, AttendScratch& scratch)
       : rows_(rows),
         rounded_(scratch.rounded()),
-        held_(scratch.rounded_rows),
-        group_(rows.q == held_.q ? held_.group : 0) {}
+        forms_(scratch.forms),
+        stays_(rows.q == forms_.q || (forms_.rotation != nullptr && rows.q == scratch.rotated_q())),
+        group_(rows.q == forms_.rounded ? forms_.group : 0) {}
   const QueryRows& rows() const { return rows_; }
   const RoundedQueries& Rounded(const CodeFormat& format) {
     if (group_ != format.group) {
       ActiveAttendCodeKernels().round_queries(format, rows_.q, rows_.n_row, rows_.head_dim,
                                               rounded_);
       group_ = format.group;
-      held_.group = rows_.q == held_.q ? group_ : 0;
+      forms_.rounded = stays_ ? rows_.q : nullptr;
+      forms_.group = group_;
     }
     return rounded_;
   }
@@ -75,8 +79,9 @@ class CallQueries {
  private:
   const QueryRows& rows_;
   RoundedQueries rounded_;
-  RoundedRows& held_;
-  int group_;  // of what is in rounded_
+  QueryForms& forms_;
+  const bool stays_;  // for the calls after this one
+  int group_;         // of what is in rounded_
 };
 
 // x (n_row, 16 * n_tile) = logits of a run.
@@ -181,6 +186,16 @@ AttendScratch::AttendScratch(int head_dim)
 int64_t AttendScratch::Bytes(int head_dim) {
   return static_cast<int64_t>(sizeof(float)) * MemoryFloats(head_dim) +
          int64_t{kMaxRows} * (2 * head_dim + 4 * MaxGroups(head_dim));
+}
+
+void SumChain::End() {
+  auto& sums = scratch_.sums;
+  sums.acc = nullptr;
+  if (!sums.any) return;
+  for (int r = 0; r < states_.n_row; ++r) {
+    if (sums.of_row[r] != nullptr)
+      sums.of_row[r]->Backward(states_.acc + int64_t{r} * states_.d_pad);
+  }
 }
 
 // Tiles next to each other, and which of their tokens are asked for.
@@ -339,9 +354,38 @@ const TileRun* Segment::KeysOf(std::span<const IndexRange> ranges, int n_tile,
   return run;
 }
 
+// Brings the sums of the rows that see some of `ranges` to the basis of the values; those of rows
+// that see nothing keep their bits.
+void Segment::TurnSums(const QueryRows& rows, std::span<const IndexRange> ranges,
+                       AttendScratch& scratch, const StateView& states) const {
+  auto& sums = scratch.sums;
+  const ChannelRotation* to = value_rotation();
+  if (to == nullptr && !sums.any) return;
+  if (!sums.any) std::fill_n(sums.of_row, rows.n_row, nullptr);
+  sums.any = true;
+  for (int r = 0; r < rows.n_row; ++r) {
+    const ChannelRotation*& now = sums.of_row[r];
+    if (now == to || (now != nullptr && to != nullptr && now->SameAs(*to))) continue;
+    const int32_t p = rows.pos[r];
+    const int64_t from = pos_.CountBelow(FloorOf(rows, p) + 1);
+    const int64_t seen = pos_.CountBelow(p + 1), sinks = pos_.CountBelow(rows.sinks);
+    const auto sees = [&](const IndexRange& range) {
+      const int64_t end = std::min(range.end, seen);
+      return range.begin < std::min(end, sinks) || std::max(range.begin, from) < end;
+    };
+    if (!std::ranges::any_of(ranges, sees)) continue;
+    float* acc = states.acc + int64_t{r} * states.d_pad;
+    if (now != nullptr) now->Backward(acc);
+    if (to != nullptr) to->Forward(acc);
+    now = to;
+  }
+}
+
 Status Segment::Attend(const QueryRows& rows, std::span<const IndexRange> ranges, int lane,
                        AttendScratch& scratch, const StateView& states) const {
   assert(rows.n_row <= AttendScratch::kMaxRows && rows.n_row == states.n_row);
+  const SumChain chain(states, scratch);
+  TurnSums(rows, ranges, scratch, states);
   const AttendKernels& kernels = ActiveAttendKernels();
   CallQueries queries(rows, scratch);
   float bias_of_step[TileRun::kMaxTiles * kTileTokens];

@@ -31,13 +31,8 @@ struct QueryRows {
   float softcap = 0;                 // logit = softcap * tanh(logit / softcap); 0 = none
 };
 
+class ChannelRotation;
 class Segment;
-
-// Queries that stay as they are for some calls, so that segments round them once: RoundedOnce.
-struct RoundedRows {
-  const float* q = nullptr;  // null = none
-  int group = 0;             // channels that share a unit in AttendScratch::rounded; 0 = not there
-};
 
 // Tokens [begin, end) of a segment, or of a list.
 struct IndexRange {
@@ -48,6 +43,14 @@ struct IndexRange {
 struct NextKeys {
   const Segment* segment = nullptr;
   std::span<const IndexRange> ranges;
+};
+
+// Queries that stay as they are for some calls, and what segments have made of them: HeldQueries.
+struct QueryForms {
+  const float* q = nullptr;                   // null = none
+  const ChannelRotation* rotation = nullptr;  // AttendScratch::rotated_q has them in its basis
+  const float* rounded = nullptr;  // q or rotated_q, whose integers AttendScratch::rounded has
+  int group = 0;                   // channels that share a unit there
 };
 
 // Working memory of one thread, for at most kMaxRows rows.
@@ -74,7 +77,14 @@ class AttendScratch {
   int32_t* row_pos() { return row_pos_.data(); }
   // What a segment brings nearer during its last step.
   NextKeys next;
-  RoundedRows rounded_rows;
+  QueryForms forms;
+  // Of the chain of calls that goes on, if any, by row: the basis that its sums are in, null where
+  // it is their own. Unset until some row has one. See SumChain.
+  struct {
+    const float* acc = nullptr;
+    bool any = false;
+    const ChannelRotation* of_row[kMaxRows];
+  } sums;
 
  private:
   int head_dim_;
@@ -86,22 +96,47 @@ class AttendScratch {
   std::vector<int32_t> row_pos_;
 };
 
-// While it lives nobody writes over the queries `q`, and what segments have rounded of them serves
+// While it lives nobody writes over the queries `q`, and what segments have made of them serves
 // those that follow. Within another one for the same queries it does nothing.
-class RoundedOnce {
+class HeldQueries {
  public:
-  RoundedOnce(const float* q, AttendScratch& scratch)
-      : held_(scratch.rounded_rows), is_inner_(held_.q == q) {
-    if (!is_inner_) held_ = {.q = q};
+  HeldQueries(const float* q, AttendScratch& scratch)
+      : forms_(scratch.forms), is_inner_(forms_.q == q) {
+    if (!is_inner_) forms_ = {.q = q};
   }
-  ~RoundedOnce() {
-    if (!is_inner_) held_ = {};
+  ~HeldQueries() {
+    if (!is_inner_) forms_ = {};
   }
-  RoundedOnce(const RoundedOnce&) = delete;
-  RoundedOnce& operator=(const RoundedOnce&) = delete;
+  HeldQueries(const HeldQueries&) = delete;
+  HeldQueries& operator=(const HeldQueries&) = delete;
 
  private:
-  RoundedRows& held_;
+  QueryForms& forms_;
+  const bool is_inner_;
+};
+
+// While it lives the sums of `states` stay in the basis of the values that a row saw last; at its
+// end they are in their own again. Turning rounds: so it happens where the basis changes, and where
+// segments end does not show. Within another one for the same states it does nothing.
+class SumChain {
+ public:
+  SumChain(const StateView& states, AttendScratch& scratch)
+      : states_(states), scratch_(scratch), is_inner_(scratch.sums.acc == states.acc) {
+    if (is_inner_) return;
+    scratch.sums.acc = states.acc;
+    scratch.sums.any = false;
+  }
+  ~SumChain() {
+    if (!is_inner_) End();
+  }
+  SumChain(const SumChain&) = delete;
+  SumChain& operator=(const SumChain&) = delete;
+
+ private:
+  void End();
+
+  const StateView& states_;
+  AttendScratch& scratch_;
   const bool is_inner_;
 };
 
@@ -169,6 +204,8 @@ class Segment {
   virtual bool tiles_in_place() const { return false; }
   // Brings nearer what says where its tiles lie.
   virtual void Prefetch() const {}
+  // The basis in which Attend finds the values; null = their own.
+  virtual const ChannelRotation* value_rotation() const { return nullptr; }
 
   // Rebuilds tokens [begin, end) as f32: k_roped and v, each (end - begin, head_dim).
   Status Decode(int64_t begin, int64_t end, float* k, float* v) const;
@@ -197,6 +234,8 @@ class Segment {
   struct Step;
   const TileRun* KeysOf(std::span<const IndexRange> ranges, int n_tile, AttendScratch& scratch,
                         TileRun* run) const;
+  void TurnSums(const QueryRows& rows, std::span<const IndexRange> ranges, AttendScratch& scratch,
+                const StateView& states) const;
   bool Hides(const QueryRows& rows, const Piece& piece) const;
   bool SeesWhole(const QueryRows& rows, const Piece& piece) const;
   void MarkVisible(const QueryRows& rows, const Piece& piece, uint16_t* visible) const;

@@ -142,7 +142,8 @@ void SegmentList::TakePart(std::span<const IndexRange>* ranges, int64_t* from, P
 
 Status SegmentList::AttendRanges(const QueryRows& rows, std::span<const IndexRange> ranges,
                                  AttendScratch& scratch, const StateView& states) const {
-  const RoundedOnce rounded_once(rows.q, scratch);
+  const HeldQueries held(rows.q, scratch);
+  const SumChain chain(states, scratch);
   int64_t from = 0;
   Part parts[2];
   TakePart(&ranges, &from, &parts[0]);
@@ -172,7 +173,7 @@ Status SegmentList::AttendRanges(const QueryRows& rows, std::span<const IndexRan
 Status SegmentList::Attend(const QueryRows& rows, AttendScratch& scratch,
                            const StateView& states) const {
   const StateView span_state = scratch.span_state(rows.n_row);
-  const RoundedOnce rounded_once(rows.q, scratch);
+  const HeldQueries held(rows.q, scratch);
   for (int64_t span = n_released_ / kSpanTokens; span < n_span(); ++span) {
     ResetStates(span_state);
     KVASIR_RETURN_IF_ERROR(AttendSpan(rows, span, scratch, span_state));

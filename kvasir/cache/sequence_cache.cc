@@ -243,7 +243,7 @@ Status SequenceCache::Attend(int layer, const LayerQueries& queries, ThreadTeam&
     AttendScratch& scratch = workspace.thread(thread);
     const int64_t task = item / n_part, begin = item % n_part * n_run;
     const RowBlock block = gather(task, scratch);
-    const RoundedOnce rounded_once(block.rows.q, scratch);
+    const HeldQueries held(block.rows.q, scratch);
     for (int64_t span = begin; span < std::min(begin + n_run, n_span); ++span) {
       const StateView states =
           MakeStateView(memory + (task * n_span + span) * state_floats, block.rows.n_row, d_pad);

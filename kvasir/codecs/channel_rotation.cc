@@ -25,6 +25,14 @@ void ChannelBasis::Backward(float* row) const {
   for (size_t c = 0; c < signs_.size(); ++c) row[c] *= signs_[c];
 }
 
+bool ChannelBasis::SameAs(const ChannelRotation& other) const {
+  if (this == &other) return true;
+  const auto* basis = dynamic_cast<const ChannelBasis*>(&other);
+  // Signs follow from head_dim_.
+  return basis != nullptr && basis->head_dim_ == head_dim_ && basis->hadamard_ == hadamard_ &&
+         basis->signs_.empty() == signs_.empty() && basis->order_ == order_;
+}
+
 void ChannelBasis::BackwardLanes(float* tile) const {
   if (order_ != nullptr) order_->BackwardLanes(tile);
   if (hadamard_) ActiveHadamardKernels().lanes(tile, head_dim_, HadamardBlock(head_dim_));

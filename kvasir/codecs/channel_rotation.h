@@ -24,6 +24,7 @@ class ChannelBasis final : public ChannelRotation {
 
   void Forward(float* row) const override;
   void Backward(float* row) const override;
+  bool SameAs(const ChannelRotation& other) const override;
   // Backward for the 16 columns of a tile (head_dim, 16).
   void BackwardLanes(float* tile) const;
 

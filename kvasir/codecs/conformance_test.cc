@@ -5,7 +5,9 @@
 #include <cstring>
 #include <limits>
 #include <map>
+#include <random>
 
+#include "kvasir/cache/segment_list.h"
 #include "kvasir/codecs/codec_testing.h"
 #include "kvasir/codecs/tile_order.h"
 #include "kvasir/core/isa.h"
@@ -369,6 +371,57 @@ TEST(Conformance, RotatedFormatsKeepTheMask) {
       std::vector<double> expected(kDim);
       if (!seen_k.empty()) expected = ExactAttention(query, seen_k, seen_v, kDim);
       for (int c = 0; c < kDim; ++c) EXPECT_NEAR(out[c], expected[c], 3e-4) << "row " << r;
+    }
+  }
+}
+
+// Sums stay in the basis of the values from one segment to the next: rows that see different ones
+// of them, together and one by one.
+TEST(Conformance, ARowsBasesAreItsOwn) {
+  constexpr int kDim = 64, kTokens = 96, kPart = 16;
+  CodecFixture f(kTokens, kDim, 8, 100);
+  const DenseLayout layout = {.head_dim = kDim};
+  std::mt19937 rng(5);
+  for (int round = 0; round < 20; ++round) {
+    SegmentList list(layout, f.arena);
+    std::vector<std::shared_ptr<const Segment>> sealed;
+    for (int begin = 0; begin < kTokens; begin += kPart) {
+      static constexpr const char* kNames[] = {"int4h", "turbo", "q8_0", "f16"};
+      const char* name = kNames[rng() % 4];
+      const auto codec = MustMakeCodec(name);
+      const auto encode = [&](KvSide side, const std::vector<float>& rows) {
+        CodecInput input = f.Input(side, std::span(rows).subspan(begin * kDim, kPart * kDim));
+        input.pos = std::span(f.pos).subspan(begin, kPart);
+        return *codec->Encode(input);
+      };
+      sealed.push_back(std::make_shared<const CodedSegment>(
+          kDim, Positions(std::span(f.pos).subspan(begin, kPart)), name, encode(KvSide::kKey, f.k),
+          encode(KvSide::kValue, f.v)));
+    }
+    list.ReplaceSealed(sealed);
+    const std::vector<int32_t> pos = {100, 110, 119, 130, 147, 160, 180, 195, 195};
+    const int n_row = static_cast<int>(pos.size());
+    const std::vector<float> q(f.v.begin(), f.v.begin() + n_row * kDim);
+    AttendScratch scratch(kDim);
+    const auto attend = [&](int first, int n, std::vector<float>& memory) {
+      const QueryRows rows = {.q = &q[first * kDim],
+                              .pos = &pos[first],
+                              .n_row = n,
+                              .head_dim = kDim,
+                              .pos_min = pos[first],
+                              .pos_max = pos[first + n - 1],
+                              .window = round % 2 == 0 ? 24 : 0};
+      memory.resize(StateFloats(n, kDim));
+      const StateView states = MakeStateView(memory.data(), n, kDim);
+      ResetStates(states);
+      EXPECT_TRUE(list.AttendRange(rows, 0, kTokens, scratch, states).ok());
+      return states;
+    };
+    std::vector<float> memory, one_memory;
+    const StateView states = attend(0, n_row, memory);
+    for (int r = 0; r < n_row; ++r) {
+      const StateView one = attend(r, 1, one_memory);
+      EXPECT_EQ(std::memcmp(one.acc, states.acc + r * kDim, kDim * 4), 0) << "row " << r;
     }
   }
 }

@@ -72,9 +72,12 @@ int64_t GroupPart::n_code_tile() const {
 
 void GroupPart::CodeTiles(std::span<const int64_t> tiles, CodeTile* at) const {
   const int tiles_per_block = format_.block / kTileTokens;
+  ArenaRun::Stretch near;  // tiles mostly ascend
   const auto point = [&](int64_t block, int64_t tile, CodeTile& to) {
     const BlockLayout& layout = this->layout(block);
-    const auto* data = reinterpret_cast<const uint8_t*>(this->block(block));
+    if (block < full_.n_block() && !near.has(block)) near = full_.stretch(block);
+    const auto* data =
+        reinterpret_cast<const uint8_t*>(near.has(block) ? near.block(block) : last_.data());
     to.codes = data + layout.codes + tile * layout.tile_strips * layout.strip_bytes;
     to.scale = reinterpret_cast<const uint16_t*>(data + layout.scale) + tile * layout.tile_grids;
     to.offset = reinterpret_cast<const uint16_t*>(data + layout.offset) + tile * layout.tile_grids;

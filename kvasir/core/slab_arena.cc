@@ -65,9 +65,10 @@ ArenaRun::~ArenaRun() {
   for (int64_t i = n_block_ - 1; i >= 0; --i) arena_->GiveBack(block(i), block_bytes_);
 }
 
-const ArenaRun::Stretch& ArenaRun::StretchOf(int64_t i) const {
-  const auto after = std::ranges::upper_bound(others_, i, {}, &Stretch::first);
-  return after == others_.begin() ? first_ : *std::prev(after);
+ArenaRun::Stretch ArenaRun::stretch(int64_t i) const {
+  const auto after = std::ranges::upper_bound(others_, i, {}, &Start::first);
+  const Start& start = after == others_.begin() ? first_ : *std::prev(after);
+  return {start.first, after == others_.end() ? n_block_ : after->first, start.data, block_bytes_};
 }
 
 SlabArena::~SlabArena() {

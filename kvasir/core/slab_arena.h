@@ -53,23 +53,30 @@ class ArenaRun {
 
   int64_t n_block() const { return n_block_; }
   int64_t block_bytes() const { return block_bytes_; }  // as accounted, like ArenaBlock::bytes()
-  std::byte* block(int64_t i) const {
-    const Stretch& stretch = others_.empty() ? first_ : StretchOf(i);
-    return stretch.data + (i - stretch.first) * block_bytes_;
-  }
+  std::byte* block(int64_t i) const { return stretch(i).block(i); }
+  // Blocks [first, end), next to each other.
+  struct Stretch {
+    int64_t first = 0, end = 0;
+    std::byte* data = nullptr;
+    int64_t block_bytes = 0;
+
+    bool has(int64_t i) const { return first <= i && i < end; }
+    std::byte* block(int64_t i) const { return data + (i - first) * block_bytes; }
+  };
+  // That of block i: readers of many blocks look for it once.
+  Stretch stretch(int64_t i) const;
 
  private:
   friend class SlabArena;
-  struct Stretch {
+  struct Start {
     int64_t first = 0;  // block
     std::byte* data = nullptr;
   };
-  const Stretch& StretchOf(int64_t i) const;
 
   SlabArena* arena_ = nullptr;
   int64_t n_block_ = 0, block_bytes_ = 0;
-  Stretch first_;
-  std::vector<Stretch> others_;
+  Start first_;
+  std::vector<Start> others_;  // of further stretches
 };
 
 // Thread-safe. Whole slabs are charged to the ledger, so that what is accounted is what is mapped.

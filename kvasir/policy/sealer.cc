@@ -186,9 +186,6 @@ void Sealer::JoinNewest(SegmentList& list) {
         b->bias() != nullptr || last[0].use_count() > 1 || last[1].use_count() > 1) {
       return;
     }
-    // Sums of turned values are turned back once a segment, which rounds: where segments end would
-    // show.
-    if (a->v()->rotation() != nullptr) return;
     // Without memory for it things stay as they are.
     auto v = a->v()->Join(*b->v());
     if (!v.ok() || *v == nullptr) return;

@@ -311,7 +311,7 @@ TEST(Sealer, WhatIsSealedBlockByBlockJoinsAndKeepsItsBits) {
       EXPECT_EQ(joined.WorstError(), apart.WorstError());
       EXPECT_EQ(joined.Attended(), apart.Attended());
     }
-    if (name[0] != 'q') continue;  // others seal larger blocks, or turn values
+    if (codec->name() == "kivi") continue;  // seals larger blocks
     EXPECT_GT(apart.list().sealed().size(), 50u) << name;
     EXPECT_LT(joined.list().sealed().size(), 12u) << name;
   }
