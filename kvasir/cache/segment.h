@@ -143,7 +143,7 @@ class SumChain {
 // Up to kMaxTiles tiles of a segment, as pointers into it or into scratch. Where
 // k_code or v_code is set, that side's tiles are k_codes or v_codes: the codes they are stored in.
 struct TileRun {
-  static constexpr int kMaxTiles = 8;
+  static constexpr int kMaxTiles = 32;
   TileFormat k_format = TileFormat::kF16;
   TileFormat v_format = TileFormat::kF16;
   const CodeFormat* k_code = nullptr;

@@ -23,7 +23,8 @@ CodeFormat CodeFormatOf(const GroupFormat& format, int head_dim) {
   return {.bits = quantiser.bits(),
           .group = format.GroupChannels(head_dim),
           .zero = quantiser.is_symmetric() ? 1 << (quantiser.bits() - 1) : 0,
-          .has_offset = quantiser.is_min_max()};
+          .has_offset = quantiser.is_min_max(),
+          .is_positive = !quantiser.is_signed()};
 }
 
 }  // namespace

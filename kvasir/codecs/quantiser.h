@@ -68,6 +68,7 @@ class Quantiser {
            rule_ == GridRule::kPowerOfTwo;
   }
   bool is_min_max() const { return rule_ == GridRule::kMinMax; }
+  bool is_signed() const { return rule_ == GridRule::kSigned; }  // scales may be below zero
 
   // `x` finite, magnitudes up to 65504; empty groups give scale 0.
   Grid Fit(std::span<const float> x) const;

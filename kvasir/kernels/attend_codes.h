@@ -36,6 +36,7 @@ struct CodeFormat {
   int group = 32;           // channels that share a scale, a multiple of 16; the last may have less
   int zero = 0;             // 0 where offsets are stored
   bool has_offset = false;  // else offsets are 0
+  bool is_positive = false;  // no scale is below 0, and the middle is 2^(bits - 1)
 
   int n_group(int d) const { return (d + group - 1) / group; }
   int middle() const { return has_offset ? 1 << (bits - 1) : zero; }
@@ -51,11 +52,11 @@ struct CodeTile {
 };
 
 // q[j] of a row is n[j] * unit, and the sum of a group's integers its n_sum. Variants keep the
-// integers each in their own way.
+// integers each in their own way, of the rows of one call together.
 //   unit = max|q| / 16256, n = q * (16256 / max|q|) to nearest even; n = 0 where max|q| is below
 //   2^-100, and unit not a number where a value is not finite
 struct RoundedQueries {
-  std::byte* levels = nullptr;  // (n_row, 2 * d) the integers
+  std::byte* levels = nullptr;  // 2 * n_row * d, the integers
   float* unit = nullptr;        // (n_row, n_group)
   int32_t* n_sum = nullptr;     // (n_row, n_group)
 };
@@ -78,6 +79,8 @@ const AttendCodeKernels& GetAttendCodeKernels(Isa isa);
 const AttendCodeKernels& ActiveAttendCodeKernels();
 
 inline constexpr float kQueryLevels = 16256;  // 127 * 128
+// Of a head of 512 channels; kernels take no more.
+inline constexpr int kMaxCodeGroups = 32;
 
 // How the weights of one tile and group, of which `bits` is the largest magnitude, become integers:
 // n = (p * s) * inverse to nearest even, worth `unit` each. Weights all below kLeastWeight give 0;

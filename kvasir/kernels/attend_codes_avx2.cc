@@ -14,6 +14,7 @@ struct Codes {
   // The register blocks that fit 16 half-width registers.
   static constexpr int kLogitRows = 4;
   static constexpr int kValueRows = 4, kValueVectors = 1;
+  static constexpr bool kUsesSigns = false;
 
   struct Ints {
     __m256i lo, hi;
@@ -56,26 +57,27 @@ struct Codes {
   }
 
   // A query's integers are words.
-  static void PutLevel(std::byte* row, int j, int32_t n) {
-    const auto word = static_cast<int16_t>(n);
-    std::memcpy(row + 2 * j, &word, sizeof(word));
+  static void PutLevels(const int32_t* level, std::byte* to, int step) {
+    for (int quad = 0; quad < 4; ++quad, to += step) {
+      int16_t words[4];
+      for (int s = 0; s < 4; ++s) words[s] = static_cast<int16_t>(level[4 * quad + s]);
+      std::memcpy(to, words, sizeof(words));
+    }
   }
 
-  static int LevelAt(int j) { return 2 * j; }
-
   using LogitSum = Ints;
-  static LogitSum StartLogit(int32_t start) { return SetInt(start); }
-  static Ints Total(LogitSum sum) { return sum; }
+  static Ints StartLogit(int32_t start) { return SetInt(start); }
+  static Ints Total(Ints sum) { return sum; }
 
   // sum[a] += n of row a times the codes of four strips of channels.
-  //   q  integers of the first row, from the first of these channels on
+  //   q  integers of all rows for these channels
   template <int kBits, int kR>
-  static void AddProducts(const std::byte* q, int d, const uint8_t* strips, LogitSum (&sum)[kR]) {
+  static void AddProducts(const std::byte* q, const uint8_t* strips, Ints (&sum)[kR]) {
     // One pair at a time: two would not leave the sums in registers.
     for (int i = 0; i < 4; i += 2) {
       const Pair pair = LoadPair<kBits>(strips + i * StripBytes(kBits));
       for (int a = 0; a < kR; ++a) {
-        sum[a] = AddPair(sum[a], pair, BroadcastPair(q + 2 * (a * d + i)));
+        sum[a] = AddPair(sum[a], pair, BroadcastPair(q + 8 * a + 2 * i));
       }
     }
   }
@@ -104,7 +106,7 @@ struct Codes {
   }
 
   // largest[a] = that of row a's magnitudes; 0 for rows past the last.
-  template <int kR>
+  template <int kR, bool kSigned>
   static void Largest(const Vector2x256::Reg (&w)[kR], float* largest) {
     for (int a = 0; a < kValueRows; ++a) {
       largest[a] = a < kR ? std::bit_cast<float>(MaxBits(w[a < kR ? a : 0])) : 0.0f;
@@ -120,7 +122,13 @@ struct Codes {
     }
   }
 
+  // out[a] = ReduceAdd of row a.
   template <int kR>
+  static void AddLanes(const Vector2x256::Reg (&rows)[kR], float* out) {
+    for (int a = 0; a < kR; ++a) out[a] = Vector2x256::ReduceAdd(rows[a]);
+  }
+
+  template <int kR, bool kSigned>
   static void Round(const Vector2x256::Reg (&w)[kR], const float* inverse, int middle,
                     Weights& out) {
     for (int a = 0; a < kR; ++a) {
@@ -135,7 +143,7 @@ struct Codes {
   }
 
   // sum[a][c] = sum over 16 tokens of n of row a times the codes, less the middle, of vector c.
-  template <int kBits, int kR, int kV>
+  template <int kBits, int kR, int kV, bool kSigned>
   static void WeightedSums(const uint8_t* codes, const Weights& weights, Ints (&sum)[kR][kV]) {
     for (int a = 0; a < kR; ++a) {
       for (int c = 0; c < kV; ++c) sum[a][c] = SetInt(weights.start[a]);

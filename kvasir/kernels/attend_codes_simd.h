@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cassert>
 #include <cstring>
 #include <limits>
 
@@ -18,27 +19,33 @@ struct AttendCodesSimd {
   using Reg = typename V::Reg;
   using Ints = typename C::Ints;
 
-  // Channels [begin, begin + n) of a row.
-  static void RoundGroup(const float* q, int begin, int n, std::byte* row, float* unit,
+  static constexpr int kQuadBytes = 8;
+
+  // Rows are taken in blocks of kLogitRows, and those left over in one more. The integers of a
+  // block lie as its products ask for them: of every row in turn those of the first four channels,
+  // then those of the next four, kQuadBytes each.
+  //   to    where those of the first four channels go
+  //   step  from there to the next four
+  static void RoundGroup(const float* q, int n, std::byte* to, int step, float* unit,
                          int32_t* sum) {
-    q += begin;
-    uint32_t bits = 0;  // of the largest magnitude; not-a-numbers win
-    for (int j = 0; j < n; ++j) bits = std::max(bits, std::bit_cast<uint32_t>(q[j]) & 0x7fffffff);
-    const float max = std::bit_cast<float>(bits);
-    *sum = 0;
-    if (bits >= 0x7f800000 || max < 0x1p-100f) {
-      *unit = bits >= 0x7f800000 ? std::numeric_limits<float>::quiet_NaN() : 0.0f;
-      for (int j = 0; j < n; ++j) C::PutLevel(row, begin + j, 0);
-      return;
+    uint32_t largest = 0;  // bits of the largest magnitude; not-a-numbers win
+    for (int j = 0; j < n; ++j) {
+      largest = std::max(largest, std::bit_cast<uint32_t>(q[j]) & 0x7fffffff);
     }
-    *unit = max / kQueryLevels;
+    const float max = std::bit_cast<float>(largest);
+    const bool finite = largest < 0x7f800000;
+    const bool zero = !finite || max < 0x1p-100f;
+    *unit = !finite ? std::numeric_limits<float>::quiet_NaN() : (zero ? 0.0f : max / kQueryLevels);
     const float inverse = kQueryLevels / max;
     int32_t total = 0;
-    for (int j = 0; j < n; ++j) {
-      // Adding 1.5 * 2^23 leaves the nearest-even integer in the low bits.
-      const int32_t level = std::bit_cast<int32_t>(q[j] * inverse + 12582912.0f) - 0x4b400000;
-      C::PutLevel(row, begin + j, level);
-      total += level;
+    for (int j = 0; j < n; j += 16, to += 4 * step) {
+      alignas(64) int32_t level[16] = {};
+      for (int i = 0; i < 16 && !zero; ++i) {
+        // Adding 1.5 * 2^23 leaves the nearest-even integer in the low bits.
+        level[i] = std::bit_cast<int32_t>(q[j + i] * inverse + 12582912.0f) - 0x4b400000;
+        total += level[i];
+      }
+      C::PutLevels(level, to, step);
     }
     *sum = total;
   }
@@ -47,10 +54,13 @@ struct AttendCodesSimd {
                            const RoundedQueries& rounded) {
     const int n_group = format.n_group(d);
     for (int r = 0; r < n_row; ++r) {
+      const int first = r / C::kLogitRows * C::kLogitRows;
+      const int step = std::min(C::kLogitRows, n_row - first) * kQuadBytes;
+      std::byte* to = rounded.levels + 2 * first * d + (r - first) * kQuadBytes;
       for (int g = 0; g < n_group; ++g) {
         const int begin = g * format.group;
-        RoundGroup(q + r * d, begin, std::min(format.group, d - begin), rounded.levels + 2 * r * d,
-                   rounded.unit + r * n_group + g, rounded.n_sum + r * n_group + g);
+        RoundGroup(q + r * d + begin, std::min(format.group, d - begin), to + begin / 4 * step,
+                   step, rounded.unit + r * n_group + g, rounded.n_sum + r * n_group + g);
       }
     }
   }
@@ -73,41 +83,57 @@ struct AttendCodesSimd {
     int x_stride;
   };
 
-  // x of kR rows from row r on and all tiles.
+  // What the rows of a block have of one group.
+  template <int kR>
+  struct GroupQueries {
+    int32_t start[kR];  // of the sums of products: what the codes' zero takes off
+    float unit[kR];
+    float sum[kR];  // what offsets are multiplied by
+  };
+
+  // x of the block of kR rows from row r on and all tiles.
   template <int kBits, int kR, bool kOffset, bool kFetch>
   static void LogitBlock(const LogitCall& call, int r) {
-    constexpr int kStrip = StripBytes(kBits);
+    constexpr int kQuadCodes = 4 * StripBytes(kBits), kQuad = kR * kQuadBytes;
     const int d = call.d, group = call.format.group, n_group = call.format.n_group(d);
-    const int zero = call.format.zero;
-    const std::byte* q = call.q.levels + 2 * r * d;
-    const float* unit = call.q.unit + r * n_group;
-    const int32_t* n_sum = call.q.n_sum + r * n_group;
+    assert(n_group <= kMaxCodeGroups);
+    GroupQueries<kR> groups[kMaxCodeGroups];
+    for (int g = 0; g < n_group; ++g) {
+      for (int a = 0; a < kR; ++a) {
+        const int32_t n_sum = call.q.n_sum[(r + a) * n_group + g];
+        groups[g].start[a] = -call.format.zero * n_sum;
+        groups[g].unit[a] = call.q.unit[(r + a) * n_group + g];
+        groups[g].sum[a] = static_cast<float>(n_sum) * groups[g].unit[a];
+      }
+    }
     float* out = call.x + r * call.x_stride;
     for (int i = 0; i < call.n_tile; ++i, out += 16) {
-      const CodeTile tile = call.tiles[i];
+      const CodeTile& tile = call.tiles[i];
+      const uint8_t* codes = tile.codes;
       const uint8_t* ahead = kFetch ? call.ahead[i].codes : nullptr;
+      const std::byte* q = call.q.levels + 2 * r * d;
       Reg x[kR];
       for (int a = 0; a < kR; ++a) x[a] = V::Zero();
       for (int g = 0; g < n_group; ++g) {
+        const GroupQueries<kR>& of = groups[g];
         typename C::LogitSum acc[kR];
-        for (int a = 0; a < kR; ++a) acc[a] = C::StartLogit(-zero * n_sum[a * n_group + g]);
+        for (int a = 0; a < kR; ++a) acc[a] = C::StartLogit(of.start[a]);
         if constexpr (kFetch) FetchGrid(call.format, call.ahead[i], 16 * g);
-        const int begin = g * group, end = std::min(d, begin + group);
-        for (int channel = begin; channel < end; channel += 16) {
-          for (int j = 0; j < 16; j += 4) {
-            const int at = channel + j;
-            if constexpr (kFetch) V::Prefetch(ahead + at * kStrip);
-            C::template AddProducts<kBits, kR>(q + C::LevelAt(at), d, tile.codes + at * kStrip,
-                                               acc);
+        for (int left = std::min(group, d - g * group); left > 0; left -= 16) {
+          for (int quad = 0; quad < 4; ++quad) {
+            if (kFetch && quad * kQuadCodes % 64 == 0) V::Prefetch(ahead + quad * kQuadCodes);
+            C::template AddProducts<kBits, kR>(q + quad * kQuad, codes + quad * kQuadCodes, acc);
           }
+          q += 4 * kQuad;
+          codes += 4 * kQuadCodes;
+          if constexpr (kFetch) ahead += 4 * kQuadCodes;
         }
         const Reg scale = V::LoadHalf(tile.scale + 16 * g);
         for (int a = 0; a < kR; ++a) {
-          const float u = unit[a * n_group + g];
-          x[a] = V::Fma(scale, V::Mul(C::ToFloat(C::Total(acc[a])), V::Set1(u)), x[a]);
+          const Reg dot = C::ToFloat(C::Total(acc[a]));
+          x[a] = V::Fma(scale, V::Mul(dot, V::Set1(of.unit[a])), x[a]);
           if constexpr (kOffset) {
-            const Reg sum = V::Set1(static_cast<float>(n_sum[a * n_group + g]) * u);
-            x[a] = V::Fma(V::LoadHalf(tile.offset + 16 * g), sum, x[a]);
+            x[a] = V::Fma(V::LoadHalf(tile.offset + 16 * g), V::Set1(of.sum[a]), x[a]);
           }
         }
       }
@@ -158,12 +184,13 @@ struct AttendCodesSimd {
   struct GroupWeights {
     typename C::Weights tile[kTiles];
     alignas(64) float unit[kTiles][kRows];
-    float offset[kTiles][kRows];  // where offsets are stored: what they and the middle add
+    alignas(
+        16) float offset[kTiles][kRows];  // where offsets are stored: what they and the middle add
   };
 
   // In three turns over the tiles, each without waiting: the largest of each tile and row, what
   // they are divided by, the integers.
-  template <int kR>
+  template <int kR, bool kSigned>
   static void RoundWeights(const ValueCall& call, int r, int i, int n, int grid,
                            GroupWeights& out) {
     alignas(64) float largest[kTiles][kRows], inverse[kTiles][kRows];
@@ -176,24 +203,24 @@ struct AttendCodesSimd {
     Reg w[kR];
     for (int tile = 0; tile < n; ++tile) {
       weigh(tile, w);
-      C::template Largest<kR>(w, largest[tile]);
+      C::template Largest<kR, kSigned>(w, largest[tile]);
     }
     C::Grids(n * kRows, &largest[0][0], &inverse[0][0], &out.unit[0][0]);
     for (int tile = 0; tile < n; ++tile) {
       const Reg scale = weigh(tile, w);
-      C::template Round<kR>(w, inverse[tile], call.format.middle(), out.tile[tile]);
+      C::template Round<kR, kSigned>(w, inverse[tile], call.format.middle(), out.tile[tile]);
       if (!call.format.has_offset) continue;
       const Reg middle = V::Set1(static_cast<float>(call.format.middle()));
       const Reg offset = V::Fma(scale, middle, V::LoadHalf(call.tiles[i + tile].offset + grid));
       for (int a = 0; a < kR; ++a) {
-        out.offset[tile][a] =
-            V::ReduceAdd(V::Mul(V::Load(p + a * call.p_stride + 16 * tile), offset));
+        w[a] = V::Mul(V::Load(p + a * call.p_stride + 16 * tile), offset);
       }
+      C::template AddLanes<kR>(w, out.offset[tile]);
     }
   }
 
   // Adds tiles [i, i + n), weighted for kR rows from row r on, to kV vectors of channels.
-  template <int kBits, int kR, int kV, bool kFetch>
+  template <int kBits, int kR, int kV, bool kSigned, bool kFetch>
   static void ValueBlock(const ValueCall& call, int r, int i, int n, int channel,
                          const GroupWeights& weights) {
     constexpr int kStrip = StripBytes(kBits);
@@ -208,8 +235,8 @@ struct AttendCodesSimd {
         for (int line = 0; line < 16 * kV * kStrip; line += 64) V::Prefetch(ahead + line);
       }
       Ints sum[kR][kV];
-      C::template WeightedSums<kBits, kR, kV>(call.tiles[i + tile].codes + channel * kStrip,
-                                              weights.tile[tile], sum);
+      C::template WeightedSums<kBits, kR, kV, kSigned>(
+          call.tiles[i + tile].codes + channel * kStrip, weights.tile[tile], sum);
       for (int a = 0; a < kR; ++a) {
         const Reg unit = V::Set1(weights.unit[tile][a]);
         for (int c = 0; c < kV; ++c) out[a][c] = V::Fma(unit, C::ToFloat(sum[a][c]), out[a][c]);
@@ -224,7 +251,7 @@ struct AttendCodesSimd {
   }
 
   // Channels [begin, end) of one group for kR rows from row r on.
-  template <int kBits, int kR, bool kFetch>
+  template <int kBits, int kR, bool kSigned, bool kFetch>
   static void ValueGroup(const ValueCall& call, int r, int begin, int end) {
     constexpr int kV = C::kValueVectors;
     const int grid = begin / call.format.group * 16;
@@ -234,42 +261,52 @@ struct AttendCodesSimd {
       for (int tile = 0; kFetch && tile < n; ++tile) {
         FetchGrid(call.format, call.ahead[i + tile], grid);
       }
-      RoundWeights<kR>(call, r, i, n, grid, weights);
+      RoundWeights<kR, kSigned>(call, r, i, n, grid, weights);
       int c = begin;
       for (; c + 16 * kV <= end; c += 16 * kV) {
-        ValueBlock<kBits, kR, kV, kFetch>(call, r, i, n, c, weights);
+        ValueBlock<kBits, kR, kV, kSigned, kFetch>(call, r, i, n, c, weights);
       }
       if constexpr (kV > 1) {
-        for (; c < end; c += 16) ValueBlock<kBits, kR, 1, kFetch>(call, r, i, n, c, weights);
+        for (; c < end; c += 16)
+          ValueBlock<kBits, kR, 1, kSigned, kFetch>(call, r, i, n, c, weights);
       }
     }
   }
 
-  template <int kBits, int kR = C::kValueRows>
+  template <int kBits, bool kSigned, int kR = C::kValueRows>
   static void ValueRows(const ValueCall& call, int r, int n_row, int begin, int end) {
     if constexpr (kR > 0) {
       for (; r + kR <= n_row; r += kR) {
         if (r == 0 && call.ahead != nullptr) {
-          ValueGroup<kBits, kR, true>(call, r, begin, end);
+          ValueGroup<kBits, kR, kSigned, true>(call, r, begin, end);
         } else {
-          ValueGroup<kBits, kR, false>(call, r, begin, end);
+          ValueGroup<kBits, kR, kSigned, false>(call, r, begin, end);
         }
       }
-      ValueRows<kBits, kR - 1>(call, r, n_row, begin, end);
+      ValueRows<kBits, kSigned, kR - 1>(call, r, n_row, begin, end);
     }
   }
 
-  template <int kBits>
+  template <int kBits, bool kSigned>
   static void ValueGroups(const ValueCall& call, int n_row) {
     for (int begin = 0; begin < call.d; begin += call.format.group) {
-      ValueRows<kBits>(call, 0, n_row, begin, std::min(call.d, begin + call.format.group));
+      ValueRows<kBits, kSigned>(call, 0, n_row, begin, std::min(call.d, begin + call.format.group));
     }
+  }
+
+  // Where no weight can be below 0 that may be used.
+  template <int kBits>
+  static void ValuesOf(const ValueCall& call, int n_row) {
+    if constexpr (C::kUsesSigns) {
+      if (call.format.is_positive) return ValueGroups<kBits, false>(call, n_row);
+    }
+    ValueGroups<kBits, true>(call, n_row);
   }
 
   static void Values(const CodeFormat& format, const float* p, int p_stride, int n_row, int d,
                      const CodeTile* tiles, int n_tile, const CodeTile* ahead, float* acc) {
     const ValueCall call = {format, p, p_stride, d, tiles, n_tile, ahead, acc};
-    format.bits == 4 ? ValueGroups<4>(call, n_row) : ValueGroups<8>(call, n_row);
+    format.bits == 4 ? ValuesOf<4>(call, n_row) : ValuesOf<8>(call, n_row);
   }
 
   static constexpr AttendCodeKernels Table() {

@@ -16,6 +16,7 @@ namespace {
 struct Case {
   int n_row, d, n_tile, bits, group;
   bool has_offset;
+  bool is_positive;
 };
 
 struct Outcome {
@@ -29,13 +30,17 @@ class CodesCase {
     format_ = {.bits = c.bits,
                .group = c.group,
                .zero = c.has_offset ? 0 : 1 << (c.bits - 1),
-               .has_offset = c.has_offset};
+               .has_offset = c.has_offset,
+               .is_positive = c.is_positive};
     n_group_ = format_.n_group(c.d);
     FillCodes(k_codes_, k_strips_);
     FillCodes(v_codes_, v_strips_);
     for (auto* words : {&k_scale_, &v_scale_, &k_offset_, &v_offset_}) {
       words->resize(static_cast<size_t>(c.n_tile) * n_group_ * 16);
       for (uint16_t& word : *words) word = FloatToHalf(0.02f * normal_(rng_));
+    }
+    for (auto* scales : {&k_scale_, &v_scale_}) {
+      for (uint16_t& word : *scales) word &= c.is_positive ? 0x7fff : 0xffff;
     }
     q_.resize(static_cast<size_t>(c.n_row) * c.d);
     p_.resize(static_cast<size_t>(c.n_row) * c.n_tile * 16);
@@ -136,7 +141,7 @@ std::vector<Case> Cases() {
     for (int d : {16, 32, 48, 64, 80, 128, 256}) {
       for (int group : {16, 32, 64, 256}) {
         for (int n_row : {1, 2, 3, 4, 5, 6, 7, 13}) {
-          cases.push_back({n_row, d, 1 + turn % 9, bits, group, turn % 2 == 0});
+          cases.push_back({n_row, d, 1 + turn % 9, bits, group, turn % 2 == 0, turn / 2 % 2 == 0});
           ++turn;
         }
       }
@@ -149,7 +154,7 @@ std::string Where(const Case& c, Isa isa) {
   return std::string(IsaName(isa)) + " rows " + std::to_string(c.n_row) + " d " +
          std::to_string(c.d) + " tiles " + std::to_string(c.n_tile) + " bits " +
          std::to_string(c.bits) + " group " + std::to_string(c.group) +
-         (c.has_offset ? " offsets" : "");
+         (c.has_offset ? " offsets" : "") + (c.is_positive ? " positive" : "");
 }
 
 TEST(AttendCodes, EveryIsaGivesTheBitsOfTheScalarOne) {
@@ -169,7 +174,7 @@ TEST(AttendCodes, EveryIsaGivesTheBitsOfTheScalarOne) {
 }
 
 TEST(AttendCodes, NeighbouringRowsAndTheCutIntoCallsChangeNoBit) {
-  const Case c = {7, 80, 6, 4, 32, true};
+  const Case c = {7, 80, 6, 4, 32, true, true};
   for (int bits : {4, 8}) {
     for (Isa isa : RunnableIsas()) {
       Case widths = c;
