@@ -64,13 +64,14 @@ Status CodedSegment::LoadTiles(int64_t first, int n, AttendScratch& scratch, Til
 }
 
 Segment::AttendLimit CodedSegment::AttendLimitFrom(int64_t tile) const {
-  AttendLimit limit = {INT64_MAX, true};
+  AttendLimit limit = {INT64_MAX, true, true};
   for (const CodedPart* part : {k_.get(), v_.get()}) {
     const int64_t n_code = part->n_code_tile();
     if (tile < n_code) {
       limit.end = std::min(limit.end, n_code);
     } else {
       limit.in_place = limit.in_place && part->in_place();
+      limit.codes = false;
     }
   }
   return limit;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cassert>
 #include <cmath>
+#include <utility>
 
 #include "kvasir/cache/coded_segment.h"
 
@@ -10,6 +11,10 @@ namespace kvasir {
 namespace {
 
 constexpr int kRebuiltTiles = 4;
+// Tiles in one step: of values that are not codes, each of which asks for one tile ahead, and of
+// codes that nobody has asked for yet, which is soon over.
+constexpr int kDenseTiles = 8;
+constexpr int kColdTiles = 4;
 // With up to this many rows (decode) the logits of many tiles stay in the first-level cache.
 constexpr int kFewRows = 8;
 
@@ -90,9 +95,10 @@ void Logits(CallQueries& queries, const TileRun& run, int n_tile, bool fetch_val
   const QueryRows& rows = queries.rows();
   const int stride = n_tile * kTileTokens;
   if (run.k_code != nullptr) {
-    const CodeTile* ahead = fetch_values && run.v_code != nullptr ? run.v_codes : nullptr;
+    const int n_ahead = fetch_values && run.v_code != nullptr ? n_tile : 0;
     ActiveAttendCodeKernels().logits(*run.k_code, queries.Rounded(*run.k_code), rows.n_row,
-                                     rows.head_dim, run.k_codes, n_tile, ahead, x, stride);
+                                     rows.head_dim, run.k_codes, n_tile, run.v_codes, n_ahead, x,
+                                     stride);
     return;
   }
   const AttendKernels& kernels = ActiveAttendKernels();
@@ -102,30 +108,22 @@ void Logits(CallQueries& queries, const TileRun& run, int n_tile, bool fetch_val
 }
 
 // Adds the values of n_tile tiles from the `first` on, weighted by p.
-//   ahead  keys to bring nearer; null = none
+//   ahead  n_ahead tiles of keys to bring nearer; 0 = none
 void AddValues(const TileRun& run, int first, int n_tile, const float* p, int p_stride, int n_row,
-               const TileRun* ahead, int d_pad, float* acc) {
+               TileRun* ahead, int n_ahead, int d_pad, float* acc) {
   if (run.v_code != nullptr) {
-    const bool fetch = ahead != nullptr && ahead->k_code != nullptr;
+    const bool fetch = n_ahead > 0 && ahead->k_code != nullptr;
     ActiveAttendCodeKernels().values(*run.v_code, p, p_stride, n_row, d_pad, run.v_codes + first,
-                                     n_tile, fetch ? ahead->k_codes : nullptr, acc);
+                                     n_tile, fetch ? ahead->k_codes : nullptr,
+                                     fetch ? std::min(n_ahead, kMaxFetch * n_tile) : 0, acc);
     return;
   }
   const AttendKernels& kernels = ActiveAttendKernels();
   const auto values = run.v_format == TileFormat::kF16 ? kernels.values_f16 : kernels.values_f32;
-  const bool fetch = ahead != nullptr && ahead->k_code == nullptr;
+  const bool fetch = n_ahead > 0 && ahead->k_code == nullptr;
+  // Each tile asks for one: where there are too few, for one again.
+  for (int i = n_ahead; fetch && i < n_tile; ++i) ahead->k[i] = ahead->k[0];
   values(p, p_stride, n_row, run.v + first, n_tile, fetch ? ahead->k : nullptr, d_pad, acc);
-}
-
-// Lets keys of tiles [n, n_tile) be asked for where there are none.
-void PadKeys(int n, int n_tile, TileRun* run) {
-  for (int i = n; i < n_tile; ++i) {
-    if (run->k_code != nullptr) {
-      run->k_codes[i] = run->k_codes[0];
-    } else {
-      run->k[i] = run->k[0];
-    }
-  }
 }
 
 // One row whose logits do not all fit under its exponent: the tokens before the first that does not
@@ -159,7 +157,7 @@ void WeighRaisingRow(const TileRun& run, int n_tile, const uint16_t* visible, in
       const int first = from / kTileTokens, n_part = (next - 1) / kTileTokens + 1 - first;
       std::copy_n(x + first * kTileTokens, n_part * kTileTokens, p);
       kernels.weigh_row(p, n_part, stretch + first, lane, *row.exponent, row.sum);
-      AddValues(run, first, n_part, p, n, 1, nullptr, row.d_pad, row.acc);
+      AddValues(run, first, n_part, p, n, 1, nullptr, 0, row.d_pad, row.acc);
     }
     const float raised = kExponentStep * std::ceil(x[next] / kExponentStep) - kExponentHeadroom;
     kernels.scale(row.sum, 16, *row.exponent - raised);
@@ -314,10 +312,13 @@ Status Segment::LoadAttendTiles(std::span<const int64_t> tiles, AttendScratch& s
 
 // Prepares the next step; loads nothing if all of it is hidden. Tiles that are read where they lie
 // come together from several ranges: one alone keeps neither arithmetic nor memory busy.
-Status Segment::NextStep(const QueryRows& rows, AttendScratch& scratch, TileCursor* cursor,
-                         Step* step) const {
+//   most  codes in it
+Status Segment::NextStep(const QueryRows& rows, int most, AttendScratch& scratch,
+                         TileCursor* cursor, Step* step) const {
   const AttendLimit limit = AttendLimitFrom(cursor->tile());
-  const int cap = limit.in_place && rows.n_row <= kFewRows ? TileRun::kMaxTiles : kRebuiltTiles;
+  const int cap = !limit.in_place || rows.n_row > kFewRows ? kRebuiltTiles
+                  : limit.codes                            ? most
+                                                           : kDenseTiles;
   step->in_place = limit.in_place;
   do {
     const Piece piece = cursor->Take(cap - step->n_tile, limit.end);
@@ -336,22 +337,21 @@ Status Segment::NextStep(const QueryRows& rows, AttendScratch& scratch, TileCurs
                                           &step->run);
 }
 
-// The first n_tile tiles of keys to bring nearer; null if they do not lie in memory.
-const TileRun* Segment::KeysOf(std::span<const IndexRange> ranges, int n_tile,
-                               AttendScratch& scratch, TileRun* run) const {
+// The first of the keys to bring nearer, up to n_tile tiles: how many, 0 if they do not lie in
+// memory.
+int Segment::KeysOf(std::span<const IndexRange> ranges, int n_tile, AttendScratch& scratch,
+                    TileRun* run) const {
   TileCursor cursor(ranges);
-  if (cursor.done()) return nullptr;
+  if (cursor.done()) return 0;
   const AttendLimit limit = AttendLimitFrom(cursor.tile());
-  if (!limit.in_place) return nullptr;
+  if (!limit.in_place) return 0;
   int64_t tiles[TileRun::kMaxTiles];
   int n = 0;
   while (n < n_tile && !cursor.done() && cursor.tile() < limit.end) {
     const Piece piece = cursor.Take(n_tile - n, limit.end);
     for (int i = 0; i < piece.n_tile; ++i) tiles[n++] = piece.first_tile + i;
   }
-  if (!LoadAttendTiles({tiles, static_cast<size_t>(n)}, scratch, run).ok()) return nullptr;
-  PadKeys(n, n_tile, run);
-  return run;
+  return LoadAttendTiles({tiles, static_cast<size_t>(n)}, scratch, run).ok() ? n : 0;
 }
 
 // Brings the sums of the rows that see some of `ranges` to the basis of the values; those of rows
@@ -392,9 +392,12 @@ Status Segment::Attend(const QueryRows& rows, std::span<const IndexRange> ranges
   Step steps[2];
   bool is_ready = false;
   int at = 0;
+  const AskedKeys asked = std::exchange(scratch.asked, {});
+  const bool is_asked = asked.segment == this && !ranges.empty() && asked.from == ranges[0].begin;
+  int most = is_asked ? asked.n_tile : kColdTiles;
   for (TileCursor cursor(ranges); is_ready || !cursor.done();) {
     Step& step = steps[at];
-    if (!is_ready) KVASIR_RETURN_IF_ERROR(NextStep(rows, scratch, &cursor, &step));
+    if (!is_ready) KVASIR_RETURN_IF_ERROR(NextStep(rows, most, scratch, &cursor, &step));
     is_ready = false;
     if (step.hidden()) continue;
     const int stride = step.stride();
@@ -415,26 +418,25 @@ Status Segment::Attend(const QueryRows& rows, std::span<const IndexRange> ranges
     }
     // The next step is prepared while this one's values are still to be read, unless its tiles
     // would be rebuilt where this one's lie.
-    const TileRun* ahead = nullptr;
+    most = std::min(TileRun::kMaxTiles, kMaxFetch * step.n_tile);
+    int n_ahead = 0;
     Step& next = steps[1 - at];
     if (cursor.done()) {
       const NextKeys& after = scratch.next;
-      if (after.segment != nullptr) {
+      if (after.segment != nullptr && !after.ranges.empty()) {
         next.Clear();
-        ahead = after.segment->KeysOf(after.ranges, step.n_tile, scratch, &next.run);
+        n_ahead = after.segment->KeysOf(after.ranges, most, scratch, &next.run);
+        scratch.asked = {after.segment, after.ranges[0].begin, n_ahead};
       }
     } else if (step.in_place && AttendLimitFrom(cursor.tile()).in_place) {
       next.Clear();
-      KVASIR_RETURN_IF_ERROR(NextStep(rows, scratch, &cursor, &next));
-      if (!next.hidden()) {
-        PadKeys(next.n_tile, step.n_tile, &next.run);
-        ahead = &next.run;
-      }
+      KVASIR_RETURN_IF_ERROR(NextStep(rows, most, scratch, &cursor, &next));
+      n_ahead = next.n_tile;
       is_ready = true;
       at = 1 - at;
     }
-    AddValues(step.run, 0, step.n_tile, scratch.logits(), stride, rows.n_row, ahead, states.d_pad,
-              states.acc);
+    AddValues(step.run, 0, step.n_tile, scratch.logits(), stride, rows.n_row, &next.run, n_ahead,
+              states.d_pad, states.acc);
     if (!is_ready) step.Clear();
   }
   return Status::Ok();
@@ -448,7 +450,7 @@ Status Segment::VisitWeights(const QueryRows& rows, const RowNorm* norms, int64_
   const IndexRange range = {begin, end};
   for (TileCursor cursor({&range, 1}); !cursor.done();) {
     Step step;
-    KVASIR_RETURN_IF_ERROR(NextStep(rows, scratch, &cursor, &step));
+    KVASIR_RETURN_IF_ERROR(NextStep(rows, TileRun::kMaxTiles, scratch, &cursor, &step));
     if (step.hidden()) continue;
     Logits(queries, step.run, step.n_tile, false, scratch.logits());
     const float* tile_bias = step.Bias(bias(), bias_of_step);

@@ -45,6 +45,13 @@ struct NextKeys {
   std::span<const IndexRange> ranges;
 };
 
+// What the last call has asked for of them: n_tile tiles from token `from` on.
+struct AskedKeys {
+  const Segment* segment = nullptr;
+  int64_t from = 0;
+  int n_tile = 0;
+};
+
 // Queries that stay as they are for some calls, and what segments have made of them: HeldQueries.
 struct QueryForms {
   const float* q = nullptr;                   // null = none
@@ -77,6 +84,7 @@ class AttendScratch {
   int32_t* row_pos() { return row_pos_.data(); }
   // What a segment brings nearer during its last step.
   NextKeys next;
+  AskedKeys asked;
   QueryForms forms;
   // Of the chain of calls that goes on, if any, by row: the basis that its sums are in, null where
   // it is their own. Unset until some row has one. See SumChain.
@@ -214,8 +222,9 @@ class Segment {
   // What Attend and VisitWeights may load at once, from a tile on. How tiles are read must not
   // depend on how calls cut them, so a run stays where both sides are read in one way.
   struct AttendLimit {
-    int64_t end;    // no run goes from the tile past this one
-    bool in_place;  // nothing is rebuilt: runs may be longer
+    int64_t end;         // no run goes from the tile past this one
+    bool in_place;       // nothing is rebuilt: runs may be longer
+    bool codes = false;  // both sides are read from codes
   };
   virtual AttendLimit AttendLimitFrom(int64_t /*tile*/) const {
     return {INT64_MAX, tiles_in_place()};
@@ -232,14 +241,14 @@ class Segment {
   class TileCursor;
   struct Piece;
   struct Step;
-  const TileRun* KeysOf(std::span<const IndexRange> ranges, int n_tile, AttendScratch& scratch,
-                        TileRun* run) const;
+  int KeysOf(std::span<const IndexRange> ranges, int n_tile, AttendScratch& scratch,
+             TileRun* run) const;
   void TurnSums(const QueryRows& rows, std::span<const IndexRange> ranges, AttendScratch& scratch,
                 const StateView& states) const;
   bool Hides(const QueryRows& rows, const Piece& piece) const;
   bool SeesWhole(const QueryRows& rows, const Piece& piece) const;
   void MarkVisible(const QueryRows& rows, const Piece& piece, uint16_t* visible) const;
-  Status NextStep(const QueryRows& rows, AttendScratch& scratch, TileCursor* cursor,
+  Status NextStep(const QueryRows& rows, int most, AttendScratch& scratch, TileCursor* cursor,
                   Step* step) const;
 };
 

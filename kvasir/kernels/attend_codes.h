@@ -66,14 +66,16 @@ struct AttendCodeKernels {
   void (*round_queries)(const CodeFormat& format, const float* q, int n_row, int d,
                         const RoundedQueries& rounded);
   // x[r * x_stride + 16 * i + t] = the logit of token t of tile i.
-  //   ahead  (n_tile) what is read after this, of the same head; its codes are brought nearer.
-  //          null = nothing
+  //   ahead  (n_ahead <= kMaxFetch * n_tile) what is read after this, of the same format and d; it
+  //          is brought nearer while `tiles` are worked on
   void (*logits)(const CodeFormat& format, const RoundedQueries& q, int n_row, int d,
-                 const CodeTile* tiles, int n_tile, const CodeTile* ahead, float* x, int x_stride);
+                 const CodeTile* tiles, int n_tile, const CodeTile* ahead, int n_ahead, float* x,
+                 int x_stride);
   // acc[r * d + c] gathers the weights p[r * p_stride + t] of the tokens of all tiles.
   void (*values)(const CodeFormat& format, const float* p, int p_stride, int n_row, int d,
-                 const CodeTile* tiles, int n_tile, const CodeTile* ahead, float* acc);
+                 const CodeTile* tiles, int n_tile, const CodeTile* ahead, int n_ahead, float* acc);
 };
+inline constexpr int kMaxFetch = 4;
 
 const AttendCodeKernels& GetAttendCodeKernels(Isa isa);
 const AttendCodeKernels& ActiveAttendCodeKernels();

@@ -71,7 +71,7 @@ float Logit(const CodeFormat& format, const std::byte* levels, const float* unit
 }
 
 void Logits(const CodeFormat& format, const RoundedQueries& q, int n_row, int d,
-            const CodeTile* tiles, int n_tile, const CodeTile*, float* x, int x_stride) {
+            const CodeTile* tiles, int n_tile, const CodeTile*, int, float* x, int x_stride) {
   const int n_group = format.n_group(d);
   for (int r = 0; r < n_row; ++r) {
     for (int t = 0; t < 16 * n_tile; ++t) {
@@ -114,7 +114,7 @@ float AddTile(const CodeFormat& format, const float* p, const CodeTile& tile, in
 }
 
 void Values(const CodeFormat& format, const float* p, int p_stride, int n_row, int d,
-            const CodeTile* tiles, int n_tile, const CodeTile*, float* acc) {
+            const CodeTile* tiles, int n_tile, const CodeTile*, int, float* acc) {
   for (int r = 0; r < n_row; ++r) {
     for (int c = 0; c < d; ++c) {
       float& out = acc[r * d + c];

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <limits>
 
+#include "kvasir/core/prefetch.h"
 #include "kvasir/kernels/attend_codes.h"
 
 namespace kvasir {
@@ -65,11 +66,38 @@ struct AttendCodesSimd {
     }
   }
 
-  // Brings the scales of a group nearer. Its codes are asked for between products: a burst would
-  // hold up the loads.
-  static void FetchGrid(const CodeFormat& format, const CodeTile& tile, int grid) {
-    V::Prefetch(tile.scale + grid);
-    if (format.has_offset) V::Prefetch(tile.offset + grid);
+  // What is brought nearer during some tiles: to each of them falls an equal number of those that
+  // come after. Codes are asked for between products, since a burst would hold up the loads; scales
+  // before them. kMost: 0 = nothing, 1 = one for one, else up to that many for one.
+  template <int kMost>
+  class Ahead {
+   public:
+    Ahead(const CodeTile* tiles, int n, int n_tile)
+        : tiles_(tiles), n_(n), share_(kMost > 1 ? (n + n_tile - 1) / n_tile : kMost) {}
+    // Those of tile i, from byte `offset` of their codes on.
+    void Enter(int i, int offset = 0) {
+      for (int k = 0; k < kMost; ++k) {
+        at_[k] = tiles_[std::min(i * share_ + k, n_ - 1)].codes + offset;
+      }
+    }
+    [[gnu::always_inline]] void FetchGrid(const CodeFormat& format, int i, int grid) const {
+      for (int k = 0; k < (kMost > 1 ? share_ : kMost); ++k) {
+        const CodeTile& tile = tiles_[std::min(i * share_ + k, n_ - 1)];
+        PrefetchLine(tile.scale + grid);
+        if (format.has_offset) PrefetchLine(tile.offset + grid);
+      }
+    }
+    [[gnu::always_inline]] void Fetch(int byte) const {
+      for (int k = 0; k < (kMost > 1 ? share_ : kMost); ++k) PrefetchLine(at_[k] + byte);
+    }
+
+   private:
+    const CodeTile* tiles_;
+    int n_, share_;
+    const uint8_t* at_[std::max(kMost, 1)];
+  };
+  static int MostFetched(int n_ahead, int n_tile) {
+    return n_ahead > n_tile ? kMaxFetch : std::min(n_ahead, 1);
   }
 
   struct LogitCall {
@@ -79,6 +107,7 @@ struct AttendCodesSimd {
     const CodeTile* tiles;
     int n_tile;
     const CodeTile* ahead;
+    int n_ahead;
     float* x;
     int x_stride;
   };
@@ -92,7 +121,7 @@ struct AttendCodesSimd {
   };
 
   // x of the block of kR rows from row r on and all tiles.
-  template <int kBits, int kR, bool kOffset, bool kFetch>
+  template <int kBits, int kR, bool kOffset, int kMost>
   static void LogitBlock(const LogitCall& call, int r) {
     constexpr int kQuadCodes = 4 * StripBytes(kBits), kQuad = kR * kQuadBytes;
     const int d = call.d, group = call.format.group, n_group = call.format.n_group(d);
@@ -106,11 +135,13 @@ struct AttendCodesSimd {
         groups[g].sum[a] = static_cast<float>(n_sum) * groups[g].unit[a];
       }
     }
+    Ahead<kMost> ahead(call.ahead, call.n_ahead, call.n_tile);
     float* out = call.x + r * call.x_stride;
     for (int i = 0; i < call.n_tile; ++i, out += 16) {
       const CodeTile& tile = call.tiles[i];
       const uint8_t* codes = tile.codes;
-      const uint8_t* ahead = kFetch ? call.ahead[i].codes : nullptr;
+      int offset = 0;
+      ahead.Enter(i);
       const std::byte* q = call.q.levels + 2 * r * d;
       Reg x[kR];
       for (int a = 0; a < kR; ++a) x[a] = V::Zero();
@@ -118,15 +149,15 @@ struct AttendCodesSimd {
         const GroupQueries<kR>& of = groups[g];
         typename C::LogitSum acc[kR];
         for (int a = 0; a < kR; ++a) acc[a] = C::StartLogit(of.start[a]);
-        if constexpr (kFetch) FetchGrid(call.format, call.ahead[i], 16 * g);
+        ahead.FetchGrid(call.format, i, 16 * g);
         for (int left = std::min(group, d - g * group); left > 0; left -= 16) {
           for (int quad = 0; quad < 4; ++quad) {
-            if (kFetch && quad * kQuadCodes % 64 == 0) V::Prefetch(ahead + quad * kQuadCodes);
+            if (quad * kQuadCodes % 64 == 0) ahead.Fetch(offset + quad * kQuadCodes);
             C::template AddProducts<kBits, kR>(q + quad * kQuad, codes + quad * kQuadCodes, acc);
           }
           q += 4 * kQuad;
           codes += 4 * kQuadCodes;
-          if constexpr (kFetch) ahead += 4 * kQuadCodes;
+          offset += 4 * kQuadCodes;
         }
         const Reg scale = V::LoadHalf(tile.scale + 16 * g);
         for (int a = 0; a < kR; ++a) {
@@ -145,10 +176,13 @@ struct AttendCodesSimd {
   static void LogitRows(const LogitCall& call, int r, int n_row) {
     if constexpr (kR > 0) {
       for (; r + kR <= n_row; r += kR) {
-        if (r == 0 && call.ahead != nullptr) {
-          LogitBlock<kBits, kR, kOffset, true>(call, r);
+        const int most = r == 0 ? MostFetched(call.n_ahead, call.n_tile) : 0;
+        if (most == 0) {
+          LogitBlock<kBits, kR, kOffset, 0>(call, r);
+        } else if (most == 1) {
+          LogitBlock<kBits, kR, kOffset, 1>(call, r);
         } else {
-          LogitBlock<kBits, kR, kOffset, false>(call, r);
+          LogitBlock<kBits, kR, kOffset, kMaxFetch>(call, r);
         }
       }
       LogitRows<kBits, kOffset, kR - 1>(call, r, n_row);
@@ -156,9 +190,9 @@ struct AttendCodesSimd {
   }
 
   static void Logits(const CodeFormat& format, const RoundedQueries& q, int n_row, int d,
-                     const CodeTile* tiles, int n_tile, const CodeTile* ahead, float* x,
-                     int x_stride) {
-    const LogitCall call = {format, q, d, tiles, n_tile, ahead, x, x_stride};
+                     const CodeTile* tiles, int n_tile, const CodeTile* ahead, int n_ahead,
+                     float* x, int x_stride) {
+    const LogitCall call = {format, q, d, tiles, n_tile, ahead, n_ahead, x, x_stride};
     if (format.bits == 4) {
       format.has_offset ? LogitRows<4, true>(call, 0, n_row) : LogitRows<4, false>(call, 0, n_row);
     } else {
@@ -174,6 +208,7 @@ struct AttendCodesSimd {
     const CodeTile* tiles;
     int n_tile;
     const CodeTile* ahead;
+    int n_ahead;
     float* acc;
   };
 
@@ -220,7 +255,7 @@ struct AttendCodesSimd {
   }
 
   // Adds tiles [i, i + n), weighted for kR rows from row r on, to kV vectors of channels.
-  template <int kBits, int kR, int kV, bool kSigned, bool kFetch>
+  template <int kBits, int kR, int kV, bool kSigned, int kMost>
   static void ValueBlock(const ValueCall& call, int r, int i, int n, int channel,
                          const GroupWeights& weights) {
     constexpr int kStrip = StripBytes(kBits);
@@ -229,11 +264,10 @@ struct AttendCodesSimd {
     for (int a = 0; a < kR; ++a) {
       for (int c = 0; c < kV; ++c) out[a][c] = V::Load(acc + a * call.d + 16 * c);
     }
+    Ahead<kMost> ahead(call.ahead, call.n_ahead, call.n_tile);
     for (int tile = 0; tile < n; ++tile) {
-      if constexpr (kFetch) {
-        const uint8_t* ahead = call.ahead[i + tile].codes + channel * kStrip;
-        for (int line = 0; line < 16 * kV * kStrip; line += 64) V::Prefetch(ahead + line);
-      }
+      ahead.Enter(i + tile, channel * kStrip);
+      for (int line = 0; line < 16 * kV * kStrip; line += 64) ahead.Fetch(line);
       Ints sum[kR][kV];
       C::template WeightedSums<kBits, kR, kV, kSigned>(
           call.tiles[i + tile].codes + channel * kStrip, weights.tile[tile], sum);
@@ -251,24 +285,23 @@ struct AttendCodesSimd {
   }
 
   // Channels [begin, end) of one group for kR rows from row r on.
-  template <int kBits, int kR, bool kSigned, bool kFetch>
+  template <int kBits, int kR, bool kSigned, int kMost>
   static void ValueGroup(const ValueCall& call, int r, int begin, int end) {
     constexpr int kV = C::kValueVectors;
     const int grid = begin / call.format.group * 16;
     GroupWeights weights;
+    const Ahead<kMost> ahead(call.ahead, call.n_ahead, call.n_tile);
     for (int i = 0; i < call.n_tile; i += kTiles) {
       const int n = std::min(kTiles, call.n_tile - i);
-      for (int tile = 0; kFetch && tile < n; ++tile) {
-        FetchGrid(call.format, call.ahead[i + tile], grid);
-      }
+      for (int tile = 0; tile < n; ++tile) ahead.FetchGrid(call.format, i + tile, grid);
       RoundWeights<kR, kSigned>(call, r, i, n, grid, weights);
       int c = begin;
       for (; c + 16 * kV <= end; c += 16 * kV) {
-        ValueBlock<kBits, kR, kV, kSigned, kFetch>(call, r, i, n, c, weights);
+        ValueBlock<kBits, kR, kV, kSigned, kMost>(call, r, i, n, c, weights);
       }
       if constexpr (kV > 1) {
         for (; c < end; c += 16)
-          ValueBlock<kBits, kR, 1, kSigned, kFetch>(call, r, i, n, c, weights);
+          ValueBlock<kBits, kR, 1, kSigned, kMost>(call, r, i, n, c, weights);
       }
     }
   }
@@ -277,10 +310,13 @@ struct AttendCodesSimd {
   static void ValueRows(const ValueCall& call, int r, int n_row, int begin, int end) {
     if constexpr (kR > 0) {
       for (; r + kR <= n_row; r += kR) {
-        if (r == 0 && call.ahead != nullptr) {
-          ValueGroup<kBits, kR, kSigned, true>(call, r, begin, end);
+        const int most = r == 0 ? MostFetched(call.n_ahead, call.n_tile) : 0;
+        if (most == 0) {
+          ValueGroup<kBits, kR, kSigned, 0>(call, r, begin, end);
+        } else if (most == 1) {
+          ValueGroup<kBits, kR, kSigned, 1>(call, r, begin, end);
         } else {
-          ValueGroup<kBits, kR, kSigned, false>(call, r, begin, end);
+          ValueGroup<kBits, kR, kSigned, kMaxFetch>(call, r, begin, end);
         }
       }
       ValueRows<kBits, kSigned, kR - 1>(call, r, n_row, begin, end);
@@ -304,8 +340,9 @@ struct AttendCodesSimd {
   }
 
   static void Values(const CodeFormat& format, const float* p, int p_stride, int n_row, int d,
-                     const CodeTile* tiles, int n_tile, const CodeTile* ahead, float* acc) {
-    const ValueCall call = {format, p, p_stride, d, tiles, n_tile, ahead, acc};
+                     const CodeTile* tiles, int n_tile, const CodeTile* ahead, int n_ahead,
+                     float* acc) {
+    const ValueCall call = {format, p, p_stride, d, tiles, n_tile, ahead, n_ahead, acc};
     format.bits == 4 ? ValuesOf<4>(call, n_row) : ValuesOf<8>(call, n_row);
   }
 

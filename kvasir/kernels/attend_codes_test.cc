@@ -64,10 +64,12 @@ class CodesCase {
     kernels.round_queries(format_, &q_[static_cast<size_t>(first) * c_.d], n, c_.d, rounded);
     for (int i = 0; i < c_.n_tile; i += step) {
       const int n_tile = std::min(step, c_.n_tile - i);
-      kernels.logits(format_, rounded, n, c_.d, &k[i], n_tile, step > 1 ? &v[i] : nullptr,
-                     &out.x[16 * i], stride);
+      // What is asked for ahead changes nothing: none, fewer tiles, as many, more.
+      const int n_ahead = std::min(c_.n_tile - i, (step - 1) * (1 + i % 2 * 3));
+      kernels.logits(format_, rounded, n, c_.d, &k[i], n_tile, &v[i], n_ahead, &out.x[16 * i],
+                     stride);
       kernels.values(format_, &p_[static_cast<size_t>(first) * stride + 16 * i], stride, n, c_.d,
-                     &v[i], n_tile, step > 1 ? &k[i] : nullptr, out.acc.data());
+                     &v[i], n_tile, &k[i], n_ahead, out.acc.data());
     }
     return out;
   }

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <limits>
 
+#include "kvasir/core/prefetch.h"
 #include "kvasir/kernels/attend.h"
 #include "kvasir/kernels/exp2_simd.h"
 #include "kvasir/kernels/load_simd.h"
@@ -33,7 +34,7 @@ struct AttendSimd {
     for (int j = 0; j < d; ++j) {
       if constexpr (kFetch) {
         for (int i = 0; i < kT; i += kShare) {
-          V::Prefetch(static_cast<const T*>(ahead[i + j % kShare]) + j * 16);
+          PrefetchLine(static_cast<const T*>(ahead[i + j % kShare]) + j * 16);
         }
       }
       Reg k[kT];
@@ -151,7 +152,7 @@ struct AttendSimd {
         for (int c = 0; c < kV; ++c) row[c] = LoadAs<V>(v + t * d_pad + 16 * c);
         if constexpr (kFetch) {
           const T* next = static_cast<const T*>(ahead[i]) + column + t * d_pad;
-          for (int c = 0; c < kV; c += 4 / sizeof(T)) V::Prefetch(next + 16 * c);
+          for (int c = 0; c < kV; c += 4 / sizeof(T)) PrefetchLine(next + 16 * c);
         }
         for (int r = 0; r < kR; ++r) {
           const Reg weight = V::Set1(p[r * p_stride + 16 * i + t]);

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <utility>
 
+#include "kvasir/core/prefetch.h"
 #include "kvasir/kernels/activations-inl.h"
 #include "kvasir/kernels/matmul_kernels.h"
 #include "kvasir/kernels/panel_formats-inl.h"
@@ -16,11 +17,6 @@
 
 namespace kvasir {
 namespace {
-
-// Asks for `bytes` bytes of memory that will be read soon, for the second cache.
-inline void Prefetch(const uint8_t* at, size_t bytes) {
-  for (size_t line = 0; line < bytes; line += 64) __builtin_prefetch(at + line, 0, 2);
-}
 
 // The part of the next panel that lies where block b of this one does when a panel is taken as one
 // run of bytes. One panel ahead is far enough for memory, and reading it as a run is what memory
@@ -43,16 +39,16 @@ struct Direct {
   }
 };
 
-// Asks for what lies a little behind block b. Loads as long as a line, half of which cross one, take
-// 2 to 6 % more from memory so; shorter ones took up to 10 % less, and asking twice as far ahead
-// took less too.
+// Asks for what lies a little behind block b. Loads as long as a line, half of which cross one,
+// take 2 to 6 % more from memory so; shorter ones took up to 10 % less, and asking twice as far
+// ahead took less too.
 template <class V, size_t kBlockBytes, class Unpacked>
 [[gnu::always_inline]] inline void FetchBehind(const Direct<kBlockBytes, Unpacked>& source,
                                                int64_t b) {
   constexpr size_t kDistance = 1024;
   constexpr size_t kBytes = kStripeRows * kBlockBytes;
   if constexpr (V::kLanes == kStripeRows) {
-    Prefetch(source.at.p + static_cast<size_t>(b) * kBytes + kDistance, kBytes);
+    PrefetchBytes(source.at.p + static_cast<size_t>(b) * kBytes + kDistance, kBytes);
   }
 }
 template <class V, class Packed>
@@ -60,8 +56,8 @@ template <class V, class Packed>
 
 // Each family has: the elements and bytes of a block; the columns of a chunk; Packed, a block
 // unpacked; Pack, which asks for the memory at `ahead`, unless that is null, while it unpacks; and
-// Run, which adds n blocks to the accumulators of NT tokens for P panels, where `source[p][b]` gives
-// a block, unpacked there and then (Direct) or before (const Packed*).
+// Run, which adds n blocks to the accumulators of NT tokens for P panels, where `source[p][b]`
+// gives a block, unpacked there and then (Direct) or before (const Packed*).
 
 template <class V, class Codec>
 struct Family32 {
@@ -83,7 +79,8 @@ struct Family32 {
   static void Pack(At at, int64_t n_block, const uint8_t* ahead, Packed* packed) {
     constexpr size_t kPanelBytes = V::kLanes * kBytes;
     for (int64_t b = 0; b < n_block; ++b) {
-      if (ahead != nullptr) Prefetch(ahead + static_cast<size_t>(b) * kPanelBytes, kPanelBytes);
+      if (ahead != nullptr)
+        PrefetchBytes(ahead + static_cast<size_t>(b) * kPanelBytes, kPanelBytes);
       Codec::Load(at + static_cast<size_t>(b) * kBytes, packed[b]);
     }
   }
@@ -147,7 +144,7 @@ struct Family256 {
     [[gnu::always_inline]] void PrefetchPart(int part) const {
       if constexpr (!Codec::kFrontToBack) {  // the machine does not see what comes next
         constexpr size_t kPart = kStripeRows * kBytes / kParts;
-        Prefetch(ahead + static_cast<size_t>(part) * kPart, kPart);
+        PrefetchBytes(ahead + static_cast<size_t>(part) * kPart, kPart);
       }
     }
   };
@@ -161,7 +158,8 @@ struct Family256 {
   static void Pack(At at, int64_t n_block, const uint8_t* ahead, Packed* packed) {
     constexpr size_t kPanelBytes = V::kLanes * kBytes;
     for (int64_t b = 0; b < n_block; ++b) {
-      if (ahead != nullptr) Prefetch(ahead + static_cast<size_t>(b) * kPanelBytes, kPanelBytes);
+      if (ahead != nullptr)
+        PrefetchBytes(ahead + static_cast<size_t>(b) * kPanelBytes, kPanelBytes);
       const At block = at + static_cast<size_t>(b) * kBytes;
       packed[b].header.Load(block);
       typename Codec::template Reader<At> reader(block);
@@ -284,7 +282,7 @@ struct FamilyFloat {
     const PanelAt at = source[0].at;
     int64_t k = 0;
     for (; k + kStep <= n; k += kStep, tile += kStep * kTileColumn) {
-      Prefetch(NextPanel<V>(at, k, kBytes), V::kLanes * kStep * kBytes);
+      PrefetchBytes(NextPanel<V>(at, k, kBytes), V::kLanes * kStep * kBytes);
       Float::LoadColumns(at + k * kBytes, [&](int i, typename V::F column) {
         AddColumn(column, tile + static_cast<size_t>(i) * kTileColumn, acc[0]);
       });

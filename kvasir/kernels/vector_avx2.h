@@ -23,8 +23,6 @@ struct Vector2x256 {
     return {f(a.lo, b.lo), f(a.hi, b.hi)};
   }
 
-  // Into the second-level cache: the few line buffers of the first are for loads.
-  static void Prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1); }
   static Reg Load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
   static Reg LoadHalf(const uint16_t* p) {
     return {_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))),

@@ -11,8 +11,6 @@ namespace {
 
 struct Vector512 {
   using Reg = __m512;
-  // Into the second-level cache: the few line buffers of the first are for loads.
-  static void Prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1); }
   static Reg Load(const float* p) { return _mm512_loadu_ps(p); }
   static Reg LoadHalf(const uint16_t* p) {
     return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));

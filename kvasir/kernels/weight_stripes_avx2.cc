@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "kvasir/core/prefetch.h"
 #include "kvasir/kernels/weight_stripes.h"
 #include "kvasir/kernels/weight_stripes_kernels.h"
 
@@ -95,7 +96,7 @@ struct Block {
         if (run + 1 < call.n_run) {
           const std::byte* ahead = call.from + (run + 1) * run_bytes + kRows * at;
           for (size_t line = 0; line < kRows * kBytes; line += 64) {
-            __builtin_prefetch(ahead + line, 0, 2);
+            PrefetchLine(ahead + line);
           }
         }
         Write<kStream>(call.from + run * run_bytes + at, call.row_bytes,
