@@ -14,6 +14,7 @@ namespace kvasir {
 namespace {
 
 constexpr int64_t kMaxSegment = 2048;  // tokens encoded at once
+constexpr int64_t kMaxJoined = 8192;   // tokens of a segment that grows by what is sealed after it
 
 // What stands for a side that waits, or that is never coded.
 std::shared_ptr<const KvCodec> DenseCodec(TileFormat format) {
@@ -182,7 +183,7 @@ void Sealer::JoinNewest(SegmentList& list) {
     const auto* a = dynamic_cast<const CodedSegment*>(last[0].get());
     const auto* b = dynamic_cast<const CodedSegment*>(last[1].get());
     if (a == nullptr || b == nullptr || a->n_kv() > b->n_kv() ||
-        a->n_kv() + b->n_kv() > kMaxSegment || a->format() != b->format() || a->bias() != nullptr ||
+        a->n_kv() + b->n_kv() > kMaxJoined || a->format() != b->format() || a->bias() != nullptr ||
         b->bias() != nullptr || last[0].use_count() > 1 || last[1].use_count() > 1) {
       return;
     }
