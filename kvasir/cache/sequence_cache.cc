@@ -100,7 +100,8 @@ int64_t SequenceCache::bytes() const {
 Status SequenceCache::Append(int layer, std::span<const int32_t> pos, const float* k_roped,
                              const float* v, ThreadTeam& team) {
   FirstError error;
-  team.Run(shape_.n_kv_head, [&](int64_t kv_head, int) {
+  // In shares, as attention with a selector is: what a head's last tokens lie in is near then.
+  team.RunInShares(shape_.n_kv_head, [&](int64_t kv_head, int) {
     const int64_t offset = kv_head * shape_.head_dim;
     const int64_t stride = int64_t{shape_.n_kv_head} * shape_.head_dim;
     SegmentList& held = list(layer, static_cast<int>(kv_head));
@@ -271,7 +272,7 @@ Status SequenceCache::Attend(int layer, const LayerQueries& queries, ThreadTeam&
 Status SequenceCache::AttendSelected(int layer, const LayerQueries& queries, ThreadTeam& team,
                                      AttendWorkspace& workspace, float* out) const {
   FirstError error;
-  team.Run(shape_.n_kv_head, [&](int64_t task, int thread) {
+  team.RunInShares(shape_.n_kv_head, [&](int64_t task, int thread) {
     AttendScratch& scratch = workspace.thread(thread);
     const int kv_head = static_cast<int>(task);
     const SegmentList& held = list(layer, kv_head);
