@@ -3,6 +3,7 @@
 // of them (segment_list.h), and their partial states merge exactly.
 #pragma once
 
+#include <cassert>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -131,6 +132,7 @@ class SumChain {
   SumChain(const StateView& states, AttendScratch& scratch)
       : states_(states), scratch_(scratch), is_inner_(scratch.sums.acc == states.acc) {
     if (is_inner_) return;
+    assert(scratch.sums.acc == nullptr);
     scratch.sums.acc = states.acc;
     scratch.sums.any = false;
   }
