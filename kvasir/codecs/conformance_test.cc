@@ -325,6 +325,34 @@ TEST(Conformance, EveryIsaEncodesAndDecodesTheSameBits) {
   ForceIsa(active);
 }
 
+// Rows [first, first + n) of some queries.
+QueryRows RowsOf(const std::vector<float>& q, const std::vector<int32_t>& pos, int first, int n,
+                 int head_dim, int window) {
+  return {.q = &q[first * head_dim],
+          .pos = &pos[first],
+          .n_row = n,
+          .head_dim = head_dim,
+          .pos_min = pos[first],
+          .pos_max = pos[first + n - 1],
+          .window = window};
+}
+
+// `state` is that of query `q` at `pos` over decoded rows k and v.
+void ExpectExact(const StateView& state, const std::vector<float>& q, int32_t pos, int window,
+                 const CodecFixture& f, const std::vector<float>& k, const std::vector<float>& v) {
+  const int d = f.head_dim;
+  std::vector<float> seen_k, seen_v, out(d);
+  for (int t = 0; t < f.n_token; ++t) {
+    if (f.pos[t] > pos || (window > 0 && f.pos[t] <= pos - window)) continue;
+    seen_k.insert(seen_k.end(), &k[t * d], &k[t * d] + d);
+    seen_v.insert(seen_v.end(), &v[t * d], &v[t * d] + d);
+  }
+  FinishStates(state, d, out.data(), d);
+  std::vector<double> expected(d);
+  if (!seen_k.empty()) expected = ExactAttention(q, seen_k, seen_v, d);
+  for (int c = 0; c < d; ++c) EXPECT_NEAR(out[c], expected[c], 3e-4) << "position " << pos;
+}
+
 // Rows that see all, some and none of a segment, as many rows at once and one by one.
 TEST(Conformance, RotatedFormatsKeepTheMask) {
   constexpr int kDim = 64, kTokens = 64;
@@ -342,13 +370,7 @@ TEST(Conformance, RotatedFormatsKeepTheMask) {
     std::vector<float> q(f.v.begin(), f.v.begin() + n_row * kDim);
     AttendScratch scratch(kDim);
     const auto attend = [&](int first, int n, std::vector<float>& memory) {
-      QueryRows rows = {.q = &q[first * kDim],
-                        .pos = &pos[first],
-                        .n_row = n,
-                        .head_dim = kDim,
-                        .pos_min = pos[first],
-                        .pos_max = pos[first + n - 1],
-                        .window = window};
+      const QueryRows rows = RowsOf(q, pos, first, n, kDim, window);
       memory.resize(StateFloats(n, kDim));
       const StateView states = MakeStateView(memory.data(), n, kDim);
       ResetStates(states);
@@ -360,17 +382,7 @@ TEST(Conformance, RotatedFormatsKeepTheMask) {
     for (int r = 0; r < n_row; ++r) {
       const StateView one = attend(r, 1, one_memory);
       EXPECT_EQ(std::memcmp(one.acc, states.acc + r * kDim, kDim * 4), 0) << "row " << r;
-      std::vector<float> seen_k, seen_v, out(kDim);
-      for (int t = 0; t < kTokens; ++t) {
-        if (f.pos[t] > pos[r] || f.pos[t] <= pos[r] - window) continue;
-        seen_k.insert(seen_k.end(), &k[t * kDim], &k[t * kDim] + kDim);
-        seen_v.insert(seen_v.end(), &v[t * kDim], &v[t * kDim] + kDim);
-      }
-      FinishStates(one, kDim, out.data(), kDim);
-      const std::vector<float> query(&q[r * kDim], &q[r * kDim] + kDim);
-      std::vector<double> expected(kDim);
-      if (!seen_k.empty()) expected = ExactAttention(query, seen_k, seen_v, kDim);
-      for (int c = 0; c < kDim; ++c) EXPECT_NEAR(out[c], expected[c], 3e-4) << "row " << r;
+      ExpectExact(one, {&q[r * kDim], &q[r * kDim] + kDim}, pos[r], window, f, k, v);
     }
   }
 }
@@ -399,18 +411,16 @@ TEST(Conformance, ARowsBasesAreItsOwn) {
           encode(KvSide::kValue, f.v)));
     }
     list.ReplaceSealed(sealed);
+    std::vector<float> k(f.k.size()), v(f.v.size());
+    ASSERT_TRUE(list.Decode(0, kTokens, k.data(), v.data()).ok());
+    const int window = round % 2 == 0 ? 24 : 0;
     const std::vector<int32_t> pos = {100, 110, 119, 130, 147, 160, 180, 195, 195};
     const int n_row = static_cast<int>(pos.size());
-    const std::vector<float> q(f.v.begin(), f.v.begin() + n_row * kDim);
+    std::vector<float> q(f.v.begin(), f.v.begin() + n_row * kDim);
+    for (float& x : q) x *= 0.2f;
     AttendScratch scratch(kDim);
     const auto attend = [&](int first, int n, std::vector<float>& memory) {
-      const QueryRows rows = {.q = &q[first * kDim],
-                              .pos = &pos[first],
-                              .n_row = n,
-                              .head_dim = kDim,
-                              .pos_min = pos[first],
-                              .pos_max = pos[first + n - 1],
-                              .window = round % 2 == 0 ? 24 : 0};
+      const QueryRows rows = RowsOf(q, pos, first, n, kDim, window);
       memory.resize(StateFloats(n, kDim));
       const StateView states = MakeStateView(memory.data(), n, kDim);
       ResetStates(states);
@@ -422,6 +432,7 @@ TEST(Conformance, ARowsBasesAreItsOwn) {
     for (int r = 0; r < n_row; ++r) {
       const StateView one = attend(r, 1, one_memory);
       EXPECT_EQ(std::memcmp(one.acc, states.acc + r * kDim, kDim * 4), 0) << "row " << r;
+      ExpectExact(one, {&q[r * kDim], &q[r * kDim] + kDim}, pos[r], window, f, k, v);
     }
   }
 }

@@ -66,8 +66,8 @@ struct AttendCodeKernels {
   void (*round_queries)(const CodeFormat& format, const float* q, int n_row, int d,
                         const RoundedQueries& rounded);
   // x[r * x_stride + 16 * i + t] = the logit of token t of tile i.
-  //   ahead  (n_ahead <= kMaxFetch * n_tile) what is read after this, of the same format and d; it
-  //          is brought nearer while `tiles` are worked on
+  //   ahead  (n_ahead <= kMaxFetch * n_tile) what is read after this, of the same d; it is brought
+  //          nearer while `tiles` are worked on, as far as it would reach in their format
   void (*logits)(const CodeFormat& format, const RoundedQueries& q, int n_row, int d,
                  const CodeTile* tiles, int n_tile, const CodeTile* ahead, int n_ahead, float* x,
                  int x_stride);
@@ -75,7 +75,7 @@ struct AttendCodeKernels {
   void (*values)(const CodeFormat& format, const float* p, int p_stride, int n_row, int d,
                  const CodeTile* tiles, int n_tile, const CodeTile* ahead, int n_ahead, float* acc);
 };
-inline constexpr int kMaxFetch = 4;
+inline constexpr int kMaxFetch = 4;  // tiles asked for during one
 
 const AttendCodeKernels& GetAttendCodeKernels(Isa isa);
 const AttendCodeKernels& ActiveAttendCodeKernels();

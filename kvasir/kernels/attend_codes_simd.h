@@ -219,8 +219,8 @@ struct AttendCodesSimd {
   struct GroupWeights {
     typename C::Weights tile[kTiles];
     alignas(64) float unit[kTiles][kRows];
-    alignas(
-        16) float offset[kTiles][kRows];  // where offsets are stored: what they and the middle add
+    // What offsets, where they are stored, and the middle add.
+    alignas(16) float offset[kTiles][kRows];
   };
 
   // In three turns over the tiles, each without waiting: the largest of each tile and row, what

@@ -65,11 +65,12 @@ class CodesCase {
     for (int i = 0; i < c_.n_tile; i += step) {
       const int n_tile = std::min(step, c_.n_tile - i);
       // What is asked for ahead changes nothing: none, fewer tiles, as many, more.
-      const int n_ahead = std::min(c_.n_tile - i, (step - 1) * (1 + i % 2 * 3));
-      kernels.logits(format_, rounded, n, c_.d, &k[i], n_tile, &v[i], n_ahead, &out.x[16 * i],
+      const int shares[] = {0, 1, n_tile, kMaxFetch * n_tile, 2 * n_tile - 1};
+      const int n_ahead = std::min(c_.n_tile, shares[(first + i) % 5]);
+      kernels.logits(format_, rounded, n, c_.d, &k[i], n_tile, v.data(), n_ahead, &out.x[16 * i],
                      stride);
       kernels.values(format_, &p_[static_cast<size_t>(first) * stride + 16 * i], stride, n, c_.d,
-                     &v[i], n_tile, &k[i], n_ahead, out.acc.data());
+                     &v[i], n_tile, k.data(), n_ahead, out.acc.data());
     }
     return out;
   }
