@@ -78,7 +78,7 @@ class ListHarness {
     branches_.push_back(std::make_unique<Branch>(NewList()));
     if (!setting.selector.empty()) {
       auto selector = MakeSelector(setting.selector, setting.selector_args,
-                                   PairShape(setting.group, setting.head_dim, &ledger_));
+                                   PairShape(setting.group, setting.head_dim, &arena_));
       EXPECT_TRUE(selector.ok()) << selector.status().ToString();
       branches_[0]->selector = std::move(*selector);
     }

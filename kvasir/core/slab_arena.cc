@@ -16,7 +16,15 @@ constexpr int64_t kHugePage = int64_t{2} << 20;
 // Small caches start with small slabs; each further slab of a size doubles up to a huge page.
 constexpr int64_t kFirstSlab = int64_t{64} << 10;
 
+size_t Index(ByteKind kind) { return static_cast<size_t>(kind); }
+
 int64_t RoundUp(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+
+// Of `target` bytes, or a block more where less than a whole number of blocks would waste much.
+int64_t SlabBytes(int64_t target, int64_t block_bytes) {
+  const int64_t rest = target % block_bytes;
+  return RoundUp(rest * 32 > target ? target - rest + block_bytes : target, kPage);
+}
 
 // Zeroed memory; from the size of a huge page on aligned to one, and on huge pages where the system
 // gives them: the page walks of a virtual machine can cost reads half of their speed.
@@ -72,24 +80,26 @@ ArenaRun::Stretch ArenaRun::stretch(int64_t i) const {
 }
 
 SlabArena::~SlabArena() {
-  assert(used_ == 0);
+  assert(used_ == decltype(used_){});
   for (const auto& [base, slab] : slabs_) {
     munmap(slab->base, static_cast<size_t>(slab->bytes));
-    ledger_.Release(kind_, slab->bytes);
+    ledger_.Release(slab->kind, slab->bytes);
   }
 }
 
-Result<SlabArena::Slab*> SlabArena::MapSlab(SizeClass& size_class, int64_t block_bytes) {
+Result<SlabArena::Slab*> SlabArena::MapSlab(SizeClass& size_class, int64_t block_bytes,
+                                            ByteKind kind) {
   const int64_t target = std::min(kHugePage, kFirstSlab << std::min<int64_t>(size_class.n_slab, 5));
-  const int64_t bytes = RoundUp(std::max(target, block_bytes), kPage);
-  KVASIR_RETURN_IF_ERROR(ledger_.Charge(kind_, bytes));
+  const int64_t bytes = SlabBytes(target, block_bytes);
+  KVASIR_RETURN_IF_ERROR(ledger_.Charge(kind, bytes));
   void* base = MapPages(bytes);
   if (base == MAP_FAILED) {
-    ledger_.Release(kind_, bytes);
+    ledger_.Release(kind, bytes);
     return Status::OutOfMemory(
-        fmt::format("the system refused {} for {}", FormatBytes(bytes), ByteKindName(kind_)));
+        fmt::format("the system refused {} for {}", FormatBytes(bytes), ByteKindName(kind)));
   }
   auto slab = std::make_unique<Slab>();
+  slab->kind = kind;
   slab->base = static_cast<std::byte*>(base);
   slab->bytes = bytes;
   slab->n_block = bytes / block_bytes;
@@ -97,14 +107,14 @@ Result<SlabArena::Slab*> SlabArena::MapSlab(SizeClass& size_class, int64_t block
   slabs_.emplace(raw->base, std::move(slab));
   size_class.with_room.insert(raw);
   ++size_class.n_slab;
-  mapped_ += bytes;
+  mapped_[Index(kind)] += bytes;
   return raw;
 }
 
-Result<std::byte*> SlabArena::Take(int64_t bytes) {
-  SizeClass& size_class = classes_[bytes];
+Result<std::byte*> SlabArena::Take(int64_t bytes, ByteKind kind) {
+  SizeClass& size_class = classes_[{kind, bytes}];
   if (size_class.with_room.empty()) {
-    KVASIR_RETURN_IF_ERROR(MapSlab(size_class, bytes).status());
+    KVASIR_RETURN_IF_ERROR(MapSlab(size_class, bytes, kind).status());
   }
   Slab* slab = *size_class.with_room.begin();
   std::byte* data;
@@ -116,15 +126,15 @@ Result<std::byte*> SlabArena::Take(int64_t bytes) {
     data = slab->base + slab->next++ * bytes;  // fresh from the system: already zero
   }
   if (slab->free.empty() && slab->next == slab->n_block) size_class.with_room.erase(slab);
-  used_ += bytes;
+  used_[Index(kind)] += bytes;
   return data;
 }
 
-Result<ArenaBlock> SlabArena::Allocate(int64_t bytes) {
+Result<ArenaBlock> SlabArena::Allocate(int64_t bytes, ByteKind kind) {
   assert(bytes > 0);
   bytes = RoundUp(bytes, 64);
   std::lock_guard lock(mutex_);
-  KVASIR_ASSIGN_OR_RETURN(std::byte * data, Take(bytes));
+  KVASIR_ASSIGN_OR_RETURN(std::byte * data, Take(bytes, kind));
   return ArenaBlock(this, data, bytes);
 }
 
@@ -135,7 +145,7 @@ Result<ArenaRun> SlabArena::AllocateRun(int64_t bytes, int64_t n) {
   blocks.reserve(static_cast<size_t>(n));
   std::lock_guard lock(mutex_);
   for (int64_t i = 0; i < n; ++i) {
-    Result<std::byte*> data = Take(bytes);
+    Result<std::byte*> data = Take(bytes, kind_);
     if (!data.ok()) {
       for (std::byte* taken : blocks) GiveBack(taken, bytes);
       return std::move(data).status();
@@ -158,28 +168,28 @@ Result<ArenaRun> SlabArena::AllocateRun(int64_t bytes, int64_t n) {
 void SlabArena::GiveBack(std::byte* data, int64_t bytes) {
   auto it = std::prev(slabs_.upper_bound(data));
   Slab* slab = it->second.get();
-  SizeClass& size_class = classes_[bytes];
+  SizeClass& size_class = classes_[{slab->kind, bytes}];
   slab->free.push_back(static_cast<int32_t>((data - slab->base) / bytes));
   size_class.with_room.insert(slab);
-  used_ -= bytes;
+  used_[Index(slab->kind)] -= bytes;
   if (static_cast<int64_t>(slab->free.size()) == slab->next) {
     size_class.with_room.erase(slab);
     --size_class.n_slab;
     munmap(slab->base, static_cast<size_t>(slab->bytes));
-    ledger_.Release(kind_, slab->bytes);
-    mapped_ -= slab->bytes;
+    ledger_.Release(slab->kind, slab->bytes);
+    mapped_[Index(slab->kind)] -= slab->bytes;
     slabs_.erase(it);
   }
 }
 
-int64_t SlabArena::mapped_bytes() const {
+int64_t SlabArena::mapped_bytes(ByteKind kind) const {
   std::lock_guard lock(mutex_);
-  return mapped_;
+  return mapped_[Index(kind)];
 }
 
-int64_t SlabArena::used_bytes() const {
+int64_t SlabArena::used_bytes(ByteKind kind) const {
   std::lock_guard lock(mutex_);
-  return used_;
+  return used_[Index(kind)];
 }
 
 }  // namespace kvasir

@@ -3,6 +3,7 @@
 // bytes really go back to the system.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -82,24 +83,30 @@ class ArenaRun {
 // Thread-safe. Whole slabs are charged to the ledger, so that what is accounted is what is mapped.
 class SlabArena {
  public:
+  // `kind` is that of blocks without one of their own.
   SlabArena(ByteLedger& ledger, ByteKind kind) : ledger_(ledger), kind_(kind) {}
   ~SlabArena();
   SlabArena(const SlabArena&) = delete;
   SlabArena& operator=(const SlabArena&) = delete;
 
   // A zeroed block of at least `bytes`, aligned to 64. Errors: kOutOfMemory.
-  Result<ArenaBlock> Allocate(int64_t bytes);
+  Result<ArenaBlock> Allocate(int64_t bytes) { return Allocate(bytes, kind_); }
+  Result<ArenaBlock> Allocate(int64_t bytes, ByteKind kind);
   // n of them. Errors: kOutOfMemory, and then none is taken.
   Result<ArenaRun> AllocateRun(int64_t bytes, int64_t n);
 
-  int64_t mapped_bytes() const;
-  int64_t used_bytes() const;  // of live blocks
+  int64_t mapped_bytes(ByteKind kind) const;
+  int64_t used_bytes(ByteKind kind) const;  // of live blocks
+  // Of the arena's own kind.
+  int64_t mapped_bytes() const { return mapped_bytes(kind_); }
+  int64_t used_bytes() const { return used_bytes(kind_); }
   ByteLedger& ledger() const { return ledger_; }
 
  private:
   friend class ArenaBlock;
   friend class ArenaRun;
   struct Slab {
+    ByteKind kind = ByteKind::kKv;
     std::byte* base = nullptr;
     int64_t bytes = 0;
     int64_t n_block = 0;
@@ -114,15 +121,15 @@ class SlabArena {
     std::set<Slab*, LowerAddress> with_room;  // the lowest is filled first
   };
   // With the mutex held.
-  Result<std::byte*> Take(int64_t bytes);
+  Result<std::byte*> Take(int64_t bytes, ByteKind kind);
   void GiveBack(std::byte* data, int64_t bytes);
-  Result<Slab*> MapSlab(SizeClass& size_class, int64_t block_bytes);
+  Result<Slab*> MapSlab(SizeClass& size_class, int64_t block_bytes, ByteKind kind);
 
   ByteLedger& ledger_;
   const ByteKind kind_;
   mutable std::mutex mutex_;
-  int64_t mapped_ = 0, used_ = 0;
-  std::map<int64_t, SizeClass> classes_;                     // by block size
+  std::array<int64_t, kByteKinds> mapped_{}, used_{};
+  std::map<std::pair<ByteKind, int64_t>, SizeClass> classes_;  // by kind and block size
   std::map<const std::byte*, std::unique_ptr<Slab>> slabs_;  // by address
 };
 

@@ -86,12 +86,12 @@ Status KvPolicy::MakeCodecs() {
   return Status::Ok();
 }
 
-Result<std::unique_ptr<Selector>> KvPolicy::NewSelector(ByteLedger* ledger) const {
+Result<std::unique_ptr<Selector>> KvPolicy::NewSelector(SlabArena* arena) const {
   const PartCall& call = recipe_.parts(PartKind::kSelect).front();
   const CacheShape& shape = target_.shape;
   return MakeSelector(
       call.name, call.args,
-      {shape.n_layer, shape.n_head, shape.n_kv_head, shape.head_dim, shape.window, ledger});
+      {shape.n_layer, shape.n_head, shape.n_kv_head, shape.head_dim, shape.window, arena});
 }
 
 Status KvPolicy::MakeKeeping() {

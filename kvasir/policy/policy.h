@@ -77,8 +77,8 @@ class KvPolicy {
   bool drops_turns() const { return overflow != nullptr && overflow->drops_turns(); }
   bool makes_room() const { return overflow != nullptr && overflow->makes_room(); }
   bool selects() const { return recipe_.has(PartKind::kSelect); }
-  // For one sequence; selects() only.
-  Result<std::unique_ptr<Selector>> NewSelector(ByteLedger* ledger) const;
+  // For one sequence whose cache lives in `arena`; selects() only.
+  Result<std::unique_ptr<Selector>> NewSelector(SlabArena* arena) const;
   bool seals() const { return codec_k != nullptr || codec_v != nullptr; }
   // Whether a codec must be told which tokens matter.
   bool seals_by_importance() const {

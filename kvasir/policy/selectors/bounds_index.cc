@@ -79,7 +79,7 @@ class BoundsIndex final : public HeadIndex {
 
 std::unique_ptr<HeadIndex> MakeBoundsIndex(const BoundsChoice& rule, const SelectorShape& shape) {
   return std::make_unique<BoundsIndex>(rule, shape.head_dim,
-                                       PageBounds(shape.head_dim, shape.ledger));
+                                       PageBounds(shape.head_dim, shape.arena));
 }
 
 }  // namespace kvasir

@@ -50,8 +50,8 @@ float Finite(float x) {
 
 }  // namespace
 
-ByteBounds::ByteBounds(int head_dim, ByteLedger* ledger)
-    : head_dim_(head_dim), exponent_(ledger, ByteKind::kIndex), pages_(ledger), supers_(ledger) {}
+ByteBounds::ByteBounds(int head_dim, SlabArena* arena)
+    : head_dim_(head_dim), exponent_(arena, ByteKind::kIndex), pages_(arena), supers_(arena) {}
 
 int64_t ByteBounds::bytes() const {
   return exponent_.bytes() + pages_.tiles.bytes() + pages_.size.bytes() + supers_.tiles.bytes() +

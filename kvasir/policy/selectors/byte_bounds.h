@@ -22,7 +22,7 @@ class ByteBounds {
  public:
   enum Level { kPage, kSuper };
 
-  ByteBounds(int head_dim, ByteLedger* ledger);
+  ByteBounds(int head_dim, SlabArena* arena);
 
   int64_t n_kv() const { return n_kv_; }
   int64_t n_unit(Level level) const { return UnitsOf(level, n_kv_); }
@@ -51,8 +51,8 @@ class ByteBounds {
  private:
   static constexpr int kMinOffset = kScorePages * 4;
   struct Units {
-    explicit Units(ByteLedger* ledger)
-        : tiles(ledger, ByteKind::kIndex), size(ledger, ByteKind::kIndex) {}
+    explicit Units(SlabArena* arena)
+        : tiles(arena, ByteKind::kIndex), size(arena, ByteKind::kIndex) {}
     ChargedArray<int8_t> tiles;
     ChargedArray<uint16_t> size;  // by unit: sum_c max(|kmax_c|, |kmin_c|)
   };

@@ -9,18 +9,21 @@
 #include <type_traits>
 #include <utility>
 
-#include "kvasir/core/byte_ledger.h"
+#include "kvasir/core/slab_arena.h"
 #include "kvasir/status.h"
 
 namespace kvasir {
 
-// Aligned to 64. Grows by an eighth at least, so that decoding allocates rarely.
+// Aligned to 64. Grows by an eighth at least, so that decoding allocates rarely. Arrays from a page
+// on live in the arena: what a heap keeps of outgrown arrays would be several times what they hold,
+// and nobody's account.
 template <typename T>
 class ChargedArray {
   static_assert(std::is_trivially_copyable_v<T>);
 
  public:
-  ChargedArray(ByteLedger* ledger, ByteKind kind) : ledger_(ledger), kind_(kind) {}
+  // Without an arena all is in the heap, and not accounted.
+  ChargedArray(SlabArena* arena, ByteKind kind) : arena_(arena), kind_(kind) {}
 
   // Keeps the first min(n, size()) values; further ones are zero. Errors: kOutOfMemory; then
   // nothing changed.
@@ -31,7 +34,7 @@ class ChargedArray {
     return Status::Ok();
   }
   Result<ChargedArray> Copy() const {
-    ChargedArray copy(ledger_, kind_);
+    ChargedArray copy(arena_, kind_);
     KVASIR_RETURN_IF_ERROR(copy.Resize(size_));
     std::copy(data(), data() + size_, copy.data());
     return copy;
@@ -46,21 +49,34 @@ class ChargedArray {
   int64_t bytes() const { return capacity_ * static_cast<int64_t>(sizeof(T)); }
 
  private:
-  struct Free {
-    void operator()(T* p) const { std::free(p); }
-  };
   static constexpr int64_t kAlign = 64;
+  static constexpr int64_t kSmallest = 4096;  // of what lives in the arena
+
+  // Gives memory back: the block's with the block itself.
+  struct Free {
+    ArenaBlock block;
+    void operator()(T* p) const {
+      if (block.data() == nullptr) std::free(p);
+    }
+  };
+  using Memory = std::unique_ptr<T, Free>;
 
   Status Grow(int64_t n) {
     const int64_t bytes = (n * static_cast<int64_t>(sizeof(T)) + kAlign - 1) / kAlign * kAlign;
-    ByteCharge charge;
-    if (ledger_ != nullptr) {
-      KVASIR_ASSIGN_OR_RETURN(charge, ByteCharge::Take(*ledger_, kind_, bytes));
-    }
-    std::unique_ptr<T, Free> memory(
-        static_cast<T*>(std::aligned_alloc(kAlign, static_cast<size_t>(bytes))));
-    if (memory == nullptr) {
-      return Status::OutOfMemory("the system refused " + FormatBytes(bytes) + " for an index");
+    ByteCharge charge;  // of what is in the heap
+    Memory memory;
+    if (arena_ != nullptr && bytes >= kSmallest) {
+      KVASIR_ASSIGN_OR_RETURN(ArenaBlock block, arena_->Allocate(bytes, kind_));
+      auto* data = reinterpret_cast<T*>(block.data());
+      memory = Memory(data, Free{std::move(block)});
+    } else {
+      if (arena_ != nullptr) {
+        KVASIR_ASSIGN_OR_RETURN(charge, ByteCharge::Take(arena_->ledger(), kind_, bytes));
+      }
+      memory.reset(static_cast<T*>(std::aligned_alloc(kAlign, static_cast<size_t>(bytes))));
+      if (memory == nullptr) {
+        return Status::OutOfMemory("the system refused " + FormatBytes(bytes) + " for an index");
+      }
     }
     if (size_ > 0) std::copy(data(), data() + size_, memory.get());
     memory_ = std::move(memory);
@@ -69,10 +85,10 @@ class ChargedArray {
     return Status::Ok();
   }
 
-  ByteLedger* ledger_;
+  SlabArena* arena_;
   ByteKind kind_;
   ByteCharge charge_;
-  std::unique_ptr<T, Free> memory_;
+  Memory memory_;
   int64_t size_ = 0;
   int64_t capacity_ = 0;
 };

@@ -107,7 +107,7 @@ Status PagedSelector::Rebuild(int layer, int kv_head, const SegmentList& list) {
   pair.index->Truncate(0);
   pair.n_left = 0;
   constexpr int64_t kChunk = 16 * kPageTokens;
-  ChargedArray<float> rows(shape_.ledger, ByteKind::kScratch);
+  ChargedArray<float> rows(shape_.arena, ByteKind::kScratch);
   KVASIR_RETURN_IF_ERROR(rows.Resize(2 * kChunk * shape_.head_dim));
   for (int64_t begin = 0; begin < list.n_kv(); begin += kChunk) {
     const int64_t end = std::min(list.n_kv(), begin + kChunk);
@@ -176,7 +176,7 @@ Result<std::unique_ptr<Selector>> PagedSelector::Fork() const {
 
 std::unique_ptr<SelectScratch> PagedSelector::Lease() {
   std::lock_guard lock(mutex_);
-  if (free_.empty()) return std::make_unique<SelectScratch>(shape_.ledger);
+  if (free_.empty()) return std::make_unique<SelectScratch>(shape_.arena);
   std::unique_ptr<SelectScratch> scratch = std::move(free_.back());
   free_.pop_back();
   return scratch;

@@ -24,13 +24,13 @@ struct PageChoice {
 
 // Working memory of one selection.
 struct SelectScratch {
-  explicit SelectScratch(ByteLedger* ledger)
-      : q(ledger, ByteKind::kScratch),
-        q8(ledger, ByteKind::kScratch),
-        scores(ledger, ByteKind::kScratch),
-        reduced(ledger, ByteKind::kScratch),
-        coarse(ledger, ByteKind::kScratch),
-        chosen(ledger, ByteKind::kScratch) {}
+  explicit SelectScratch(SlabArena* arena)
+      : q(arena, ByteKind::kScratch),
+        q8(arena, ByteKind::kScratch),
+        scores(arena, ByteKind::kScratch),
+        reduced(arena, ByteKind::kScratch),
+        coarse(arena, ByteKind::kScratch),
+        chosen(arena, ByteKind::kScratch) {}
   ChargedArray<float> q;
   ChargedArray<uint8_t> q8;
   ChargedArray<float> scores, reduced;

@@ -27,11 +27,11 @@ uint16_t HalfNotAbove(float x) { return HalfNotBelow(-x) ^ 0x8000; }
 
 }  // namespace
 
-PageBounds::PageBounds(int head_dim, ByteLedger* ledger)
+PageBounds::PageBounds(int head_dim, SlabArena* arena)
     : head_dim_(head_dim),
-      tiles_(ledger, ByteKind::kIndex),
-      magnitude_(ledger, ByteKind::kIndex),
-      bias_(ledger, ByteKind::kIndex) {}
+      tiles_(arena, ByteKind::kIndex),
+      magnitude_(arena, ByteKind::kIndex),
+      bias_(arena, ByteKind::kIndex) {}
 
 Status PageBounds::Append(int64_t n, const float* k, int64_t stride) {
   const int64_t n_page = (n_kv_ + n + kPageTokens - 1) / kPageTokens;

@@ -19,7 +19,7 @@ namespace kvasir {
 // After a truncation inside a page its bounds still cover what was cut off.
 class PageBounds {
  public:
-  PageBounds(int head_dim, ByteLedger* ledger);
+  PageBounds(int head_dim, SlabArena* arena);
 
   int64_t n_kv() const { return n_kv_; }
   int64_t n_page() const { return (n_kv_ + kPageTokens - 1) / kPageTokens; }

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "kvasir/cache/selector.h"
-#include "kvasir/core/byte_ledger.h"
+#include "kvasir/core/slab_arena.h"
 #include "kvasir/status.h"
 
 namespace kvasir {
@@ -43,9 +43,9 @@ struct SelectorShape {
   int n_head = 0;
   int n_kv_head = 0;
   int head_dim = 0;
-  std::vector<int32_t> window;   // per layer, or empty; layers with a window are read as they are
-  ByteLedger* ledger = nullptr;  // summaries are charged as kIndex, working memory as kScratch;
-                                 // must outlive the selector. Null = not accounted
+  std::vector<int32_t> window;  // per layer, or empty; layers with a window are read as they are
+  SlabArena* arena = nullptr;   // has the summaries, as kIndex, and working memory, as kScratch;
+                                // must outlive the selector. Null = not accounted
 };
 
 // As written: an empty name is the next parameter in the order of SelectorInfo::params.

@@ -7,13 +7,13 @@
 
 namespace kvasir {
 
-SelectorShape PairShape(int group, int head_dim, ByteLedger* ledger) {
+SelectorShape PairShape(int group, int head_dim, SlabArena* arena) {
   SelectorShape shape;
   shape.n_layer = 1;
   shape.n_head = group;
   shape.n_kv_head = 1;
   shape.head_dim = head_dim;
-  shape.ledger = ledger;
+  shape.arena = arena;
   return shape;
 }
 
@@ -30,13 +30,13 @@ bool SelectedPair::Step::Contains(int64_t token) const {
 }
 
 SelectedPair::SelectedPair(std::string_view name, const WrittenArgs& args, int group, int head_dim,
-                           TileFormat format, ByteLedger* index_ledger)
+                           TileFormat format, SlabArena* index_arena)
     : group_(group),
       head_dim_(head_dim),
       arena_(ledger_, ByteKind::kKv),
       list_({head_dim, format, format}, arena_),
       scratch_(head_dim) {
-  auto made = MakeSelector(name, args, PairShape(group, head_dim, index_ledger));
+  auto made = MakeSelector(name, args, PairShape(group, head_dim, index_arena));
   EXPECT_TRUE(made.ok()) << made.status().ToString();
   selector_ = std::move(made).value();
 }

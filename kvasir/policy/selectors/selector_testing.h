@@ -27,7 +27,7 @@ class SelectedPair {
   };
 
   SelectedPair(std::string_view name, const WrittenArgs& args, int group, int head_dim,
-               TileFormat format = TileFormat::kF16, ByteLedger* index_ledger = nullptr);
+               TileFormat format = TileFormat::kF16, SlabArena* index_arena = nullptr);
 
   Status Append(const std::vector<float>& k);
   void Truncate(int64_t n);
@@ -53,7 +53,11 @@ class SelectedPair {
   std::mt19937 rng_{7};
 };
 
+// What slabs that are not full may add to the bytes of one index: three arrays of a page and more,
+// of a size of their own each.
+inline constexpr int64_t kSlabWaste = int64_t{3} * 65536;
+
 // A shape of one layer and one kv head.
-SelectorShape PairShape(int group, int head_dim, ByteLedger* ledger = nullptr);
+SelectorShape PairShape(int group, int head_dim, SlabArena* arena = nullptr);
 
 }  // namespace kvasir

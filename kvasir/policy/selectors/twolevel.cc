@@ -25,8 +25,8 @@ class TwoLevelIndex final : public HeadIndex {
   TwoLevelIndex(const Rule& rule, const SelectorShape& shape)
       : rule_(rule),
         head_dim_(shape.head_dim),
-        bounds_(shape.head_dim, shape.ledger),
-        bias_(shape.ledger, ByteKind::kIndex) {}
+        bounds_(shape.head_dim, shape.arena),
+        bias_(shape.arena, ByteKind::kIndex) {}
 
   Status Append(int64_t n, const float* k, int64_t stride) override {
     KVASIR_RETURN_IF_ERROR(bounds_.Append(n, k, stride));
