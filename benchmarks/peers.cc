@@ -5,9 +5,9 @@
 //         [--plot-memory MEMORY.svg]
 //
 // Programs take turns (A B C, A B C, ...), so that what else the machine does meets all of them.
-// Behind each run memory is read plainly, with as many threads: cores that share a link to memory
-// read little faster together than one of them alone, and where a virtual machine's processors
-// stand may change from run to run. The ratios printed are of runs beside which plain reads were
+// Between runs memory is read plainly, with as many threads: cores that share a link to memory read
+// little faster together than one of them alone, and where a virtual machine's processors stand may
+// change from run to run. The ratios printed are of runs before and behind which plain reads were
 // alike; those by round are in the JSON. Each peer runs at its best: flash attention on, and
 // ik_llama.cpp with weights repacked at load. ik_llama.cpp has no prompts at a depth; its
 // generation at a depth is its -gp.
@@ -207,16 +207,22 @@ std::vector<double> Ratios(const std::vector<double>& ours, const std::vector<do
   return ratios;
 }
 
-// Of all pairs of runs beside which plain reads were alike.
-std::vector<double> LikeRatios(const Samples& samples, const Samples& reads,
-                               const std::string& ours, const std::string& theirs) {
+// GB/s of plain reads before and behind each run.
+struct Reads {
+  Samples before, behind;
+};
+
+// Of all pairs of runs before and behind which plain reads were alike.
+std::vector<double> LikeRatios(const Samples& samples, const Reads& reads, const std::string& ours,
+                               const std::string& theirs) {
   constexpr double kAlike = 1.15;
   const std::vector<double>&a = samples.at(ours), &b = samples.at(theirs);
-  const std::vector<double>&a_reads = reads.at(ours), &b_reads = reads.at(theirs);
   std::vector<double> ratios;
   for (size_t i = 0; i < a.size(); ++i) {
     for (size_t j = 0; j < b.size(); ++j) {
-      const auto [low, high] = std::minmax(a_reads[i], b_reads[j]);
+      const auto [low, high] =
+          std::minmax({reads.before.at(ours)[i], reads.behind.at(ours)[i],
+                       reads.before.at(theirs)[j], reads.behind.at(theirs)[j]});
       if (high < kAlike * low) ratios.push_back(a[i] / b[j]);
     }
   }
@@ -224,15 +230,15 @@ std::vector<double> LikeRatios(const Samples& samples, const Samples& reads,
 }
 
 // What each of our caches comes to beside each peer.
-//   reads  GB/s of plain reads behind each run
 Json Describe(const std::vector<Program>& programs, const std::string& model,
-              const std::string& test, int64_t depth, const Samples& samples, const Samples& reads,
+              const std::string& test, int64_t depth, const Samples& samples, const Reads& reads,
               const std::map<std::string, double>& kv_bytes) {
   Json row = {{"model", std::filesystem::path(model).filename().string()},
               {"test", test},
               {"depth", depth},
               {"samples_ts", samples},
-              {"reads_gbps", reads},
+              {"reads_before_gbps", reads.before},
+              {"reads_gbps", reads.behind},
               {"kv_bytes", kv_bytes}};
   for (const Program& ours : programs) {
     for (const Program& peer : programs) {
@@ -344,17 +350,20 @@ Status Compare(const Args& args, const std::vector<Program>& programs, const std
                int64_t depth, ReadMeter& meter, Json& report) {
   ThreadTeam team(static_cast<int>(args.n_thread));
   std::map<std::string, Samples> tests;
-  Samples reads;
+  Reads reads;
   std::map<std::string, std::map<std::string, double>> kv_bytes;  // by test and label
+  double last_read = meter.MedianRate(team) / 1e9;
   for (int64_t round = 1; round <= args.n_round; ++round) {
     for (const Program& program : programs) {
       fmt::print(stderr, "{}, depth {}, round {} of {}: {}\n", model, depth, round, args.n_round,
                  program.label());
       const std::vector<std::string> words = CommandLine(program, args, model, depth);
       if (program.name == "ik_llama.cpp" && depth > 0 && args.n_gen == 0) continue;
+      reads.before[program.label()].push_back(last_read);
       KVASIR_ASSIGN_OR_RETURN(const std::string text, Output(words));
       KVASIR_ASSIGN_OR_RETURN(const auto samples, SamplesOf(text, depth));
-      reads[program.label()].push_back(meter.MedianRate(team) / 1e9);
+      last_read = meter.MedianRate(team) / 1e9;
+      reads.behind[program.label()].push_back(last_read);
       for (const auto& [test, sample] : samples) {
         tests[test][program.label()].push_back(sample.rate);
         if (sample.kv_bytes > 0) kv_bytes[test][program.label()] = sample.kv_bytes;
@@ -383,7 +392,7 @@ Status Run(std::span<const std::string> words) {
                  {"fill", args.fill},  {"rounds", args.n_round},    {"rows", Json::array()}};
   fmt::print(
       "{}, {} threads; median (min to max) of {} alternating rounds, ratios of all pairs of "
-      "runs beside which plain reads were alike\n\n",
+      "runs before and behind which plain reads were alike\n\n",
       machine.cpu, args.n_thread, args.n_round);
   PrintHeader(programs);
   KVASIR_ASSIGN_OR_RETURN(const std::unique_ptr<ReadMeter> meter, ReadMeter::Create());
