@@ -130,7 +130,7 @@ class SlabArena {
   mutable std::mutex mutex_;
   std::array<int64_t, kByteKinds> mapped_{}, used_{};
   std::map<std::pair<ByteKind, int64_t>, SizeClass> classes_;  // by kind and block size
-  std::map<const std::byte*, std::unique_ptr<Slab>> slabs_;  // by address
+  std::map<const std::byte*, std::unique_ptr<Slab>> slabs_;    // by address
 };
 
 }  // namespace kvasir

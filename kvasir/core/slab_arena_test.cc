@@ -112,5 +112,23 @@ TEST(SlabArena, RefusesWhatTheLedgerRefuses) {
   EXPECT_LE(ledger.peak(), 100000);
 }
 
+TEST(SlabArena, ChargesBlocksOfEachKindAndWastesLittleOnLargeOnes) {
+  ByteLedger ledger;
+  SlabArena arena(ledger, ByteKind::kKv);
+  const ArenaBlock kv = arena.Allocate(4096).value();
+  std::vector<ArenaBlock> index;
+  // Less than two of them fill a slab of the usual size.
+  constexpr int64_t kBytes = (int64_t{11} << 20) / 10 / 64 * 64;
+  for (int i = 0; i < 40; ++i) index.push_back(arena.Allocate(kBytes, ByteKind::kIndex).value());
+  EXPECT_EQ(arena.used_bytes(), 4096);
+  EXPECT_EQ(arena.used_bytes(ByteKind::kIndex), 40 * kBytes);
+  EXPECT_EQ(ledger.held(ByteKind::kKv), arena.mapped_bytes());
+  EXPECT_EQ(ledger.held(ByteKind::kIndex), arena.mapped_bytes(ByteKind::kIndex));
+  EXPECT_LE(arena.mapped_bytes(ByteKind::kIndex), 42 * kBytes);
+  index.clear();
+  EXPECT_EQ(ledger.held(ByteKind::kIndex), 0);
+  EXPECT_EQ(ledger.held(ByteKind::kKv), arena.mapped_bytes());
+}
+
 }  // namespace
 }  // namespace kvasir

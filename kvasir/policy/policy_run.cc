@@ -107,8 +107,7 @@ Status PolicyRun::Attach(SequenceCache& cache) {
   }
   cache.set_prefill_mask(policy_->prefill);
   if (!policy_->selects()) return Status::Ok();
-  KVASIR_ASSIGN_OR_RETURN(std::unique_ptr<Selector> selector,
-                          policy_->NewSelector(&cache.arena()));
+  KVASIR_ASSIGN_OR_RETURN(std::unique_ptr<Selector> selector, policy_->NewSelector(&cache.arena()));
   cache.set_selector(std::move(selector));
   return Status::Ok();
 }

@@ -59,8 +59,7 @@ TEST(ProcessPeak, IsWhatTheLedgerSays) {
        {"exact", "int4h", "kivi:2", "h2o(budget=512,recent=64)",
         "snapkv(budget=512,window=32) disposition=d2o",
         "snapkv(budget=512,window=32) disposition=demote(int4h)", "quest(pages=16)",
-        "quest(pages=16)+int4h",
-        "score=keydiff budget=512 protect=recent(64) schedule=chunks(8)",
+        "quest(pages=16)+int4h", "score=keydiff budget=512 protect=recent(64) schedule=chunks(8)",
         "exact prefill=xattention(most=25%)", "exact prefill=minference(256,256)"}) {
     const Peaks peaks = PeaksOf(shape, recipe, layers, kPrompt);
     RecordProperty(recipe, std::to_string(peaks.process) + " of " + std::to_string(peaks.ledger));

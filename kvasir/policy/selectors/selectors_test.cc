@@ -254,7 +254,8 @@ TEST(Selectors, ChargeWhatTheyHoldAndStopAtTheLimit) {
     EXPECT_TRUE(status.ok() || status.code() == StatusCode::kOutOfMemory) << status.ToString();
     // The list took the keys; the sequence forgets them, and goes on.
     pair.Truncate(pair.list().n_kv() - 300);
-    ASSERT_TRUE(pair.Rebuild().ok() || ledger.available() < 2 * 256 * 64 * 4 + kSlabWaste) << c.name;
+    ASSERT_TRUE(pair.Rebuild().ok() || ledger.available() < 2 * 256 * 64 * 4 + kSlabWaste)
+        << c.name;
   }
 }
 
