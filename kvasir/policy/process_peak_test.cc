@@ -46,8 +46,8 @@ TEST(ProcessPeak, IsWhatTheLedgerSays) {
   GTEST_SKIP() << "sanitizers hold bytes of their own";
 #endif
   // What a run holds beside: stacks of threads, rows of the test's own, pages that the allocator
-  // keeps for later: 1 to 5 MB here.
-  constexpr int64_t kSlack = int64_t{7} << 20;
+  // keeps for later.
+  constexpr int64_t kSlack = int64_t{6} << 20;
   CacheShape shape;
   shape.n_layer = 8;
   shape.n_head = 8;

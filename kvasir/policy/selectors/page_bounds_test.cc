@@ -138,8 +138,7 @@ TEST(PageBounds, TakeSixteenBytesATokenAtDimension64) {
     PageBounds bounds(64, &arena);
     ASSERT_TRUE(bounds.Append(n, k.data(), 64).ok());
     EXPECT_EQ(bounds.bytes(), 16 * n + 64 * 4);
-    EXPECT_GE(ledger.held(ByteKind::kIndex), bounds.bytes());
-    EXPECT_LE(ledger.held(ByteKind::kIndex), bounds.bytes() + kSlabWaste);
+    EXPECT_EQ(IndexBytes(arena), bounds.bytes());
     EXPECT_EQ(ledger.held(), ledger.held(ByteKind::kIndex));
   }
 }

@@ -17,6 +17,11 @@ SelectorShape PairShape(int group, int head_dim, SlabArena* arena) {
   return shape;
 }
 
+int64_t IndexBytes(const SlabArena& arena) {
+  return arena.ledger().held(ByteKind::kIndex) - arena.mapped_bytes(ByteKind::kIndex) +
+         arena.used_bytes(ByteKind::kIndex);
+}
+
 int64_t SelectedPair::Step::n_attended() const {
   int64_t n = 0;
   for (const IndexRange& range : ranges) n += range.end - range.begin;

@@ -53,9 +53,8 @@ class SelectedPair {
   std::mt19937 rng_{7};
 };
 
-// What slabs that are not full may add to the bytes of one index: three arrays of a page and more,
-// of a size of their own each.
-inline constexpr int64_t kSlabWaste = int64_t{3} * 65536;
+// What is charged for indices, but for what slabs have beside blocks.
+int64_t IndexBytes(const SlabArena& arena);
 
 // A shape of one layer and one kv head.
 SelectorShape PairShape(int group, int head_dim, SlabArena* arena = nullptr);
