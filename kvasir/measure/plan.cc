@@ -75,10 +75,12 @@ double SideBytes(const KvPolicy& policy, KvSide side, int64_t held, bool seals) 
 // Slabs start small and grow to this; of every size of block one may be almost empty.
 constexpr int64_t kLargestSlab = int64_t{2} << 20;
 
-int64_t SlackOf(const KvPolicy& policy, int64_t payload) {
+int64_t SlackOf(const KvPolicy& policy, int64_t payload, int64_t summaries) {
   const int n_size = 1 + (policy.codec_k != nullptr ? 1 : 0) + (policy.codec_v != nullptr ? 1 : 0);
+  const int n_array = policy.selects() ? 3 : 0;  // sizes of arrays in which summaries come, at most
   // The first slabs of a size double, so no more is mapped ahead than is used, from 64 KiB on.
-  return n_size * std::min(kLargestSlab, payload + (int64_t{64} << 10));
+  const auto slab = [](int64_t used) { return std::min(kLargestSlab, used + (int64_t{64} << 10)); };
+  return n_size * slab(payload) + n_array * slab(summaries);
 }
 
 // A runtime with its weights and scratch in memory, and a sequence of one recipe.
@@ -234,7 +236,7 @@ PlanRow PlanRecipe(const KvPolicy& policy, const PlanBytes& fixed, int64_t summa
   row.peak = fixed;
   row.peak.scratch += policy.prefill_scratch_bytes(options.n_token) * n_thread;
   row.peak.kv = policy.forecast_bytes(options.n_token, options.n_ubatch);
-  row.peak.slack = SlackOf(policy, row.peak.kv);
+  row.peak.slack = SlackOf(policy, row.peak.kv, summaries);
   const int64_t cap = DepthCap(policy, options.n_token);
   row.peak.index =
       SignalBytes(policy, std::min(options.n_token, cap + options.n_ubatch)) + summaries;
@@ -338,19 +340,22 @@ Result<PlanCheck> CheckPlan(std::shared_ptr<const Model> model, const std::strin
   const ByteLedger& ledger = rig.runtime->ledger();
   PlanCheck check;
   std::vector<double> chunks, steps;
-  int64_t mapped = 0, max_index = 0;
+  const SlabArena& arena = rig.runtime->arena();
+  int64_t mapped = 0, max_index = 0, index_slack = 0;
   KVASIR_RETURN_IF_ERROR(rig.Run(sequence, options, &chunks, &steps, [&] {
     if (!steps.empty()) return;
     check.kv_end = sequence.payload_bytes();
-    const int64_t index = ledger.held(ByteKind::kIndex);
+    const int64_t slack = arena.mapped_bytes(ByteKind::kIndex) - arena.used_bytes(ByteKind::kIndex);
+    const int64_t index = ledger.held(ByteKind::kIndex) - slack;
     const int64_t kv = std::max(check.peak.kv, check.kv_end - index);
     check.peak = FixedBytes(ledger);
     check.peak.kv = kv;
     max_index = std::max(max_index, index);
+    index_slack = std::max(index_slack, slack);
     mapped = std::max(mapped, ledger.held(ByteKind::kKv));
   }));
   check.peak.index = max_index;
-  check.peak.slack = std::max<int64_t>(0, mapped - check.peak.kv);
+  check.peak.slack = std::max<int64_t>(0, mapped - check.peak.kv) + index_slack;
   check.ledger_peak = ledger.peak();
   check.prefill_seconds = std::accumulate(chunks.begin(), chunks.end(), 0.0);
   check.decode_rate = 1 / Summarize(steps).median;

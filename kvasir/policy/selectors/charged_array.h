@@ -1,10 +1,11 @@
 // A growing array whose bytes are charged to a ledger: what page summaries live in.
 #pragma once
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
-#include <cstring>
 #include <memory>
 #include <type_traits>
 #include <utility>
@@ -75,7 +76,8 @@ class ChargedArray {
       }
       memory.reset(static_cast<T*>(std::aligned_alloc(kAlign, static_cast<size_t>(bytes))));
       if (memory == nullptr) {
-        return Status::OutOfMemory("the system refused " + FormatBytes(bytes) + " for an index");
+        return Status::OutOfMemory(
+            fmt::format("the system refused {} for {}", FormatBytes(bytes), ByteKindName(kind_)));
       }
     }
     if (size_ > 0) std::copy(data(), data() + size_, memory.get());
